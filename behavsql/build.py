@@ -1,0 +1,231 @@
+"""`behavsql build`: the plan carried out, step by step, into a published warehouse."""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, time as clock_time, timedelta
+from pathlib import Path
+
+import duckdb
+
+from behavsql import __version__, generated, ingest, plan, tasks, transform
+from behavsql.catalog import Catalog
+from behavsql.config import Config
+from behavsql.errors import SourceError
+from behavsql.plan import Step
+from behavsql.progress import Progress
+from behavsql.quoting import identifier
+from behavsql.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build did: the published file, the steps that ran, the seconds it took."""
+
+    path: Path
+    steps: tuple[str, ...]
+    seconds: float
+
+
+def load_catalog(config: Config) -> Catalog:
+    """The package's SQL files with the project's own `sql/` folder layered over them."""
+    return Catalog.load(config.folder / "sql")
+
+
+def build(
+    config: Config, *, select: Iterable[str] = (), full: bool = False, progress: Progress | None = None
+) -> Built:
+    """Bring the warehouse up to date with its sources, SQL files and settings, and publish it.
+
+    Only steps whose own text or inputs changed run, unless `full`; `select` runs just the steps
+    it names. A step that fails leaves the published file and the finished steps as they are.
+    Raises the errors of `behavsql.errors`; LockedError if another build runs.
+    """
+    started = time.perf_counter()
+    progress = progress or Progress()
+    warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
+    with warehouse.locked(), warehouse.building(config) as con:
+        steps = plan.make_plan(catalog, config, plan.recorded_fingerprints(con), select, full)
+        todo = [step for step in steps if step.reason]
+        if not todo and warehouse.published.exists():
+            return Built(warehouse.published, (), time.perf_counter() - started)
+        transform.prepare(con, catalog)
+        _Run(con, catalog, config, warehouse, progress).carry_out(steps)
+    return Built(warehouse.published, tuple(step.name for step in todo), time.perf_counter() - started)
+
+
+def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -> list[Step]:
+    """The plan of a build, with the reason of each step; nothing runs and nothing is written."""
+    warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
+    recorded = {}
+    if warehouse.build.exists():
+        with duckdb.connect(str(warehouse.build), read_only=True) as con:
+            recorded = plan.recorded_fingerprints(con)
+    return plan.make_plan(catalog, config, recorded, select, full)
+
+
+class _Run:
+    """One build under way."""
+
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, catalog: Catalog, config: Config,
+        warehouse: Warehouse, progress: Progress,
+    ) -> None:  # fmt: skip
+        self.con, self.catalog, self.config = con, catalog, config
+        self.warehouse, self.progress = warehouse, progress
+        self.run_id = 0
+
+    def carry_out(self, steps: list[Step]) -> None:
+        """Run what the plan says must run; every step and its record are one transaction."""
+        self._begin()
+        try:
+            for step in steps:
+                if step.reason and step.verb != "publish":
+                    self._run(step)
+            self._finish("done")
+            publish = steps[-1]
+            if publish.reason:
+                with self.progress.step("publish") as line:
+                    mode = int(self.config.settings.publish_mode, 8)
+                    transform.record(self.con, self.run_id, publish, None, time.perf_counter())
+                    self.warehouse.publish(self.con, mode)
+                    line.note = f"{self.warehouse.published.stat().st_size / 1e6:,.1f} MB"
+        except BaseException:
+            self._finish("failed")
+            raise
+
+    def _run(self, step: Step) -> None:
+        started = time.perf_counter()
+        work: dict[str, Callable[[Step], int | None]] = {
+            "sql": self._sql, "resolve": self._resolve, "matrix": self._matrix,
+            "present": self._present,
+        }  # fmt: skip
+        if step.verb == "ingest":
+            # DuckDB writes to one database a transaction, and raw is one of its own: an ingest
+            # that is cut short is not recorded, so the next build starts it again.
+            with self.progress.step(step.name) as line:
+                rows = line.rows = ingest.ingest(self.con, self.config)
+            transform.record(self.con, self.run_id, step, rows, started)
+            return
+        self.con.execute("begin")
+        try:
+            if step.verb == "train":
+                rows = self._train(step)
+            elif step.file and self._is_closed(step):
+                rows = self._drop(step)
+            else:
+                with self.progress.step(step.name) as line:
+                    rows = line.rows = work[step.verb](step)
+                    line.note = self._note(step)
+            transform.record(self.con, self.run_id, step, rows, started)
+            self.con.execute("commit")
+        except BaseException:
+            self.con.execute("rollback")
+            raise
+
+    def _sql(self, step: Step) -> int:
+        transform.set_params(self.con, self._params())
+        rows = transform.run_file(self.con, step.file)
+        if step.name == "staging.ledger":
+            self._check_rejected()
+        return rows
+
+    def _resolve(self, step: Step) -> int:
+        tasks.resolve(self.con, self.catalog, self.config)
+        return self.con.execute("select count(*) from meta.tasks").fetchall()[0][0]
+
+    def _matrix(self, step: Step) -> int:
+        tasks.judge(self.con)
+        rows = generated.build_matrix(self.con, self.catalog, tasks.ready(self.con))
+        for name, status, reason in self.con.execute(
+            "select task, status, reason from meta.tasks where status <> 'ready' order by task"
+        ).fetchall():
+            self.progress.say(f"  task {name} {status}: {reason}")
+        return rows
+
+    def _train(self, step: Step) -> int | None:
+        from behavsql import train
+
+        asked = {task.name: task for task in tasks.ready(self.con)}
+        train.prepare(self.con)
+        name = step.name.removeprefix("train ")
+        if name not in asked:
+            train.forget(self.con, name)
+            return None
+        train.train_task(self.con, asked[name], self.config.settings, step.fingerprint, self.progress)
+        return None
+
+    def _present(self, step: Step) -> int:
+        asked = tasks.ready(self.con)
+        generated.build_predictions(self.con, self.catalog, asked)
+        generated.build_customers(self.con, asked)
+        return self.con.execute("select count(*) from main.customers").fetchall()[0][0]
+
+    def _is_closed(self, step: Step) -> bool:
+        """Whether a label file's task was skipped before its labels were worth making."""
+        if step.file.schema != "labels":
+            return False
+        status = self.con.execute("select status from meta.tasks where task = ?", [step.file.name])
+        return status.fetchall()[0][0] != "ready"
+
+    def _drop(self, step: Step) -> None:
+        self.con.execute(f"drop table if exists {identifier('labels', step.file.name)}")
+
+    def _note(self, step: Step) -> str:
+        if step.name == "staging.rejected":
+            rules = self.con.execute(
+                "select rule, count(*) as n from staging.rejected group by rule order by n desc, rule"
+            ).fetchall()
+            return ", ".join(f"{rule} {count:,}" for rule, count in rules)
+        if step.name == "staging.events":
+            unknown = self.con.execute(
+                "select distinct event_type from staging.events "
+                "where lower(event_type) not in (select event_type from raw.types) order by 1 limit 5"
+            ).fetchall()
+            words = ", ".join(word for (word,) in unknown)
+            return f"taken as role action, not in [types]: {words}" if words else ""
+        return ""
+
+    def _params(self) -> dict[str, object]:
+        tomorrow = datetime.combine(datetime.now(UTC).date(), clock_time()) + timedelta(days=1)
+        params = plan.settings_params(self.config) | {"latest_possible_at": tomorrow}
+        known = self.con.execute(
+            "select 1 from duckdb_tables() where schema_name = 'meta' and table_name = 'clock'"
+        ).fetchall()
+        if known:
+            params["bucket"] = self.con.execute("select bucket from meta.clock").fetchall()[0][0]
+        return params
+
+    def _check_rejected(self) -> None:
+        most = self.config.settings.max_rejected_share
+        for source, read, kept, duplicates in self.con.execute(
+            "select source, max(count_rows_in), max(count_kept), "
+            "sum(count_rows_removed) filter (where rule = 'duplicate') from staging.ledger group by source"
+        ).fetchall():
+            # Duplicates are no sign of a wrong mapping, and a missing user is one that was never known.
+            share = (read - kept - duplicates) / read
+            if share > most:
+                rules = self.con.execute(
+                    "select rule, count(*) as n, any_value(reason) from staging.rejected where source = ? "
+                    "and rule <> 'duplicate' group by rule order by n desc limit 3", [source]
+                ).fetchall()  # fmt: skip
+                told = "; ".join(f"{rule} {count:,} (such as {reason})" for rule, count, reason in rules)
+                raise SourceError(
+                    f'source "{source}": {share:.1%} of {read:,} rows cannot be used ({told}); allowed is '
+                    f"max_rejected_share = {most}. Mend the mapping, or raise the setting."
+                )
+
+    def _begin(self) -> None:
+        self.run_id = self.con.execute("select coalesce(max(run_id), 0) + 1 from meta.runs").fetchall()[0][0]
+        settings = json.dumps(self.config.settings.model_dump(mode="json"))
+        self.con.execute(
+            "insert into meta.runs values (?, now()::timestamp, null, 'running', ?, ?, ?)",
+            [self.run_id, __version__, duckdb.__version__, settings],
+        )
+
+    def _finish(self, status: str) -> None:
+        self.con.execute(
+            "update meta.runs set finished_at = now()::timestamp, status = ? where run_id = ?",
+            [status, self.run_id],
+        )

@@ -1,0 +1,51 @@
+"""Everything behavsql can raise on purpose.
+
+    BehavsqlError
+    ├── ConfigError      a setting or a command line that cannot be meant   (exit 2)
+    ├── SqlFileError     a SQL file whose header, columns or checks lie     (exit 1)
+    ├── SourceError      input that cannot be read or is mostly unusable    (exit 1)
+    ├── TaskError        a question the data cannot answer                  (exit 1)
+    ├── ModelError       a model that cannot be fitted, stored or loaded    (exit 1)
+    └── WarehouseError   a file that is missing, damaged or not ours        (exit 1)
+        └── LockedError  another process holds the warehouse                (exit 3)
+
+Every message reads `<where>: <what is wrong, with the value>; <what is allowed>. <what to do>.`
+"""
+
+
+class BehavsqlError(Exception):
+    """Base of all deliberate errors; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class ConfigError(BehavsqlError):
+    """A setting or a command line that cannot be meant."""
+
+    exit_code = 2
+
+
+class SqlFileError(BehavsqlError):
+    """A SQL file whose header, columns, grain or checks do not hold."""
+
+
+class SourceError(BehavsqlError):
+    """Input that cannot be read, or of which too much was rejected."""
+
+
+class TaskError(BehavsqlError):
+    """A question the data cannot answer."""
+
+
+class ModelError(BehavsqlError):
+    """A model that cannot be fitted, stored or loaded."""
+
+
+class WarehouseError(BehavsqlError):
+    """A warehouse file that is missing, damaged or not written by behavsql."""
+
+
+class LockedError(WarehouseError):
+    """Another process holds the warehouse."""
+
+    exit_code = 3

@@ -1,0 +1,96 @@
+"""The two types that flow through the models."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from behavsql.quoting import identifier, literal
+
+
+@dataclass(frozen=True)
+class Table:
+    """n questions (user, cutoff) with the f features known at each cutoff.
+
+    Feature columns are Float64 (missing = null) or String (categories, missing = null).
+    """
+
+    features: pl.DataFrame  # (n, f)
+    label: np.ndarray | None  # (n,) float64; None where the future is not known yet
+    users: np.ndarray  # (n,) int64 code of the user, not the id: for clustering by user
+    last_window: np.ndarray  # (n,) float64: the task's own label one window earlier, NaN = unknown
+    task: str  # "purchase"
+    kind: str  # "binary" | "count" | "amount"
+
+    def rows(self, mask: np.ndarray) -> Self:
+        """Only the questions where the boolean `mask` (n,) is true, in the same order."""
+        return replace(
+            self,
+            features=self.features.filter(pl.Series(mask, dtype=pl.Boolean)),
+            label=None if self.label is None else self.label[mask],
+            users=self.users[mask],
+            last_window=self.last_window[mask],
+        )
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All questions of one task: the table, and beside each row which split it belongs to."""
+
+    table: Table
+    keys: pl.DataFrame  # (n, 3): user_id, cutoff_at, split; same order as the table
+    is_fit_half: np.ndarray  # (n,) bool: the half of the users whose valid rows fit, not pick
+
+    def split(self, *names: str) -> np.ndarray:
+        """(n,) bool: rows of these splits."""
+        return self.keys["split"].is_in(list(names)).to_numpy()
+
+
+def load(con: duckdb.DuckDBPyConnection, task: str, kind: str, max_train_rows: int, seed: int) -> Asked:
+    """Pull one task's questions, features and labels through Arrow, ordered by user and cutoff.
+
+    Train rows past `max_train_rows` are left out whole users at a time, by a hash of the user.
+    """
+    rows = con.execute(
+        "select count(*) from cutoffs.populations where task = ? and split = 'train'", [task]
+    ).fetchall()[0][0]
+    share = min(1.0, max_train_rows / max(rows, 1))
+    frame = con.sql(
+        f"""select asked.split, labels.label::double as label,
+                   hash(asked.user_id) as user_code,
+                   hash(asked.user_id, {int(seed)}) % 2 = 0 as is_fit_half,
+                   matrix.*
+            from cutoffs.populations as asked
+            inner join features.matrix as matrix using (user_id, cutoff_at)
+            left join {identifier("labels", task)} as labels
+                on labels.user_id = asked.user_id and labels.cutoff_at = asked.cutoff_at
+                and asked.split <> 'latest'
+            where asked.task = {literal(task)} and (
+                asked.split <> 'train' or hash(asked.user_id, 1) / 18446744073709551616.0 < {literal(share)}
+            )
+            order by matrix.user_id, matrix.cutoff_at"""
+    ).pl()
+    kept = ["split", "label", "user_code", "is_fit_half", "user_id", "cutoff_at"]
+    table = Table(
+        features=_clean(frame.drop(kept)),
+        label=frame["label"].fill_null(float("nan")).to_numpy(),
+        users=frame["user_code"].to_numpy().view(np.int64),
+        last_window=frame[f"{task}_last_window"].fill_null(float("nan")).to_numpy(),
+        task=task,
+        kind=kind,
+    )
+    return Asked(table, frame.select("user_id", "cutoff_at", "split"), frame["is_fit_half"].to_numpy())
+
+
+def _clean(frame: pl.DataFrame) -> pl.DataFrame:
+    """Text stays text; every other column becomes Float64, with NaN and infinities missing."""
+    numbers = [name for name, type_ in frame.schema.items() if type_ not in (pl.String, pl.Categorical)]
+    frame = frame.with_columns(pl.col(name).cast(pl.Float64) for name in numbers)
+    return frame.with_columns(
+        pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in numbers
+    )

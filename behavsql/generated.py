@@ -1,0 +1,108 @@
+"""Tables whose columns depend on which features and tasks there are, so no SQL file can list them."""
+
+import duckdb
+
+from behavsql import describe
+from behavsql.catalog import Catalog
+from behavsql.errors import SqlFileError
+from behavsql.quoting import identifier, literal
+from behavsql.tasks import Task
+
+KEYS = ("user_id", "cutoff_at")
+
+
+def build_matrix(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task]) -> int:
+    """Join all feature files into `features.matrix`, `.latest` and `.sequences`; rows of the matrix.
+
+    Lists go to `features.sequences` only. Each task adds `<task>_last_window`: its own label for
+    the window that ends at the cutoff, NULL where the user was not asked about that task.
+    Raises SqlFileError if two files make the same column.
+    """
+    owners: dict[str, str] = {}
+    scalars, lists, joins = [], [], []
+    for file in catalog.feature_files():
+        alias = identifier(file.name)
+        joins.append(f"left join {identifier(file.schema, file.name)} as {alias} using (user_id, cutoff_at)")
+        for column, type_ in _columns(con, file.schema, file.name):
+            if column in KEYS:
+                continue
+            if column in owners:
+                raise SqlFileError(
+                    f"{file.where}: column {column} is also made by {owners[column]}; "
+                    f"each feature has one file. Rename one of them."
+                )
+            owners[column] = file.where
+            (lists if type_.endswith("[]") else scalars).append(f"{alias}.{identifier(column)}")
+    for task in tasks:
+        alias = identifier(f"{task.name} label")
+        joins.append(
+            f"left join (select labels.user_id, labels.cutoff_at + tasks.horizon as cutoff_at, "
+            f"cast(labels.label as double) as label from {identifier('labels', task.name)} as labels "
+            f"cross join meta.tasks as tasks where tasks.task = {literal(task.name)}) as {alias} "
+            f"using (user_id, cutoff_at)"
+        )
+        scalars.append(f"{alias}.label as {identifier(f'{task.name}_last_window')}")
+    source = f"from cutoffs.cutoffs {' '.join(joins)} order by user_id, cutoff_at"
+    _replace(con, "features", "matrix", f"select user_id, cutoff_at, {', '.join(scalars)} {source}",
+             "every feature as of every cutoff, one row per user and cutoff")  # fmt: skip
+    _replace(con, "features", "latest",
+             "select matrix.* from features.matrix as matrix inner join meta.clock as clock "
+             "on clock.as_of = matrix.cutoff_at order by matrix.user_id",
+             "every feature as of the newest event, one row per user who is asked about now")  # fmt: skip
+    _replace(con, "features", "sequences",
+             f"select {', '.join(['user_id', 'cutoff_at', *lists])} {source}",
+             "the last events as lists, oldest first, one row per user and cutoff")  # fmt: skip
+    return con.execute("select count(*) from features.matrix").fetchall()[0][0]
+
+
+def build_predictions(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task]) -> None:
+    """Cut `predictions.scored` into one table per task, and drop those of tasks no longer asked."""
+    wanted = {task.name for task in tasks}
+    for label in catalog.label_files():
+        if label.name not in wanted:
+            con.execute(f"drop table if exists {identifier('predictions', label.name)}")
+    for task in tasks:
+        amount = "score as probability" if task.kind == "binary" else "score as amount"
+        purpose = con.execute("select purpose from meta.tasks where task = ?", [task.name]).fetchall()[0][0]
+        _replace(
+            con, "predictions", task.name,
+            f"select user_id, {amount}, decile, band, as_of, horizon_days, model, model_version, scored_at "
+            f"from predictions.scored where task = {literal(task.name)} order by user_id",
+            f"{purpose} One row per user active within the task's window.",
+        )  # fmt: skip
+
+
+def build_customers(con: duckdb.DuckDBPyConnection, tasks: list[Task]) -> None:
+    """The view people open first: one row per user, every task's score and decile beside it."""
+    columns, joins = [], []
+    for task in tasks:
+        measure = "probability" if task.kind == "binary" else "amount"
+        alias = identifier(task.name)
+        columns += [
+            f"{alias}.{measure} as {identifier(f'{task.name}_{measure}')}",
+            f"{alias}.decile as {identifier(f'{task.name}_decile')}",
+        ]
+        joins.append(f"left join {identifier('predictions', task.name)} as {alias} on {alias}.user_id = users.user_id")
+    listed = ", ".join(["users.user_id", "users.first_seen_at", "users.last_seen_at", *columns])
+    con.execute(
+        f"create or replace view main.customers as select {listed} from staging.users as users {' '.join(joins)}"
+    )
+    con.execute(
+        "comment on view main.customers is 'one row per user with every score; "
+        "NULL where the user was not active lately enough to be asked about'"
+    )
+    describe.comment_columns(con, "main", "customers")
+
+
+def _columns(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> list[tuple[str, str]]:
+    return con.execute(
+        "select column_name, data_type from duckdb_columns() where schema_name = ? and table_name = ? "
+        "and database_name = current_database() order by column_index", [schema, table]
+    ).fetchall()  # fmt: skip
+
+
+def _replace(con: duckdb.DuckDBPyConnection, schema: str, table: str, query: str, comment: str) -> None:
+    name = identifier(schema, table)
+    con.execute(f"create or replace table {name} as {query}")
+    con.execute(f"comment on table {name} is {literal(comment)}")
+    describe.comment_columns(con, schema, table)

@@ -1,0 +1,351 @@
+"""Sources -> the `raw` tables: columns renamed and typed by the config's mapping, nothing judged yet.
+
+`raw` is a database of its own beside the build file, so that what is published never holds it:
+
+    raw.events   one row per input row: source, user_id, item_id, event_type, event_at, value,
+                 quantity, category, title, attributes (a struct of the other columns), and
+                 unread_at / unread_value: the text that could not be read as a time or a number
+    raw.items, raw.users    facts from sources of that kind
+    raw.lines    lines of a text file that have another shape than the rest
+    raw.sources  one row per source: rows, where its rows start, resolution, deduplication
+    raw.types    the source's words and their roles
+"""
+
+import glob
+import hashlib
+from pathlib import Path
+
+import duckdb
+
+from behavsql.config import Config, Source
+from behavsql.errors import SourceError
+from behavsql.quoting import identifier, literal
+
+ORIGIN = "timestamp '2000-01-01'"  # where sources without dates start counting
+MISSING = ["", "NULL", "null", "NaN", "nan", "NA", "None", "none", "\\N"]
+FORMATS = {
+    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".gz": "csv", ".parquet": "parquet",
+    ".pq": "parquet", ".json": "json", ".ndjson": "json", ".jsonl": "json",
+}  # fmt: skip
+
+_TABLES = """
+create or replace table raw.lines (source varchar, source_row bigint, reason varchar);
+create or replace table raw.sources (
+    source varchar, kind varchar, files varchar, first_rowid bigint, count_rows bigint,
+    has_time_of_day boolean, has_dates boolean, dedupe varchar
+);
+create or replace table raw.types (event_type varchar, role varchar);
+create or replace table raw.not_products (source varchar, item_id varchar);
+"""
+
+
+def ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
+    """Load every source of the config into `raw` (attached) and return the count of event rows.
+
+    Raises SourceError naming the source, the file and what is wrong with it.
+    """
+    con.execute(_TABLES)
+    con.executemany("insert into raw.types values (?, ?)", list(config.roles().items()))
+    events = [source for source in config.source if source.kind == "events"]
+    scans = {source.name: _scan(con, config, source) for source in config.source}
+    fields = _attribute_types([(source, scans[source.name]) for source in events])
+    _create_events(con, fields)
+    for source in events:
+        _load_events(con, config, source, scans[source.name], fields)
+    for kind in ("items", "users"):
+        _load_facts(con, kind, [(s, scans[s.name]) for s in config.source if s.kind == kind])
+    for column in ("user_id", "item_id"):
+        _settle_id(con, column)
+    return con.execute("select count(*) from raw.events").fetchall()[0][0]
+
+
+def fingerprint(config: Config) -> str:
+    """A digest of what ingest would read: the mapping, and each file's path, size and time."""
+    seen = hashlib.sha256()
+    for source in config.source:
+        seen.update(source.model_dump_json().encode())
+        for path in find_files(config, source):
+            stat = path.stat()
+            seen.update(f"{path}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+    seen.update(repr(sorted(config.roles().items())).encode())
+    return seen.hexdigest()[:16]
+
+
+def find_files(config: Config, source: Source) -> list[Path]:
+    """The files a source's path or glob names, sorted; SourceError if there are none."""
+    pattern = str(config.folder / source.path)
+    paths = sorted(Path(path) for path in glob.glob(pattern, recursive=True))
+    if not paths:
+        raise SourceError(
+            f'{config.origin}: source "{source.name}": no file matches {pattern}; allowed is a path '
+            f"or a glob, relative to the config file. Mend `path`."
+        )
+    for path in paths:
+        if path.is_dir():
+            raise SourceError(f"{path}: is a folder; allowed are files. Write for example {path}/*.csv.")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path}: the file is empty; allowed is a file with a header and rows. Remove it.")
+    return paths
+
+
+def read_function(source: Source, paths: list[Path]) -> str:
+    """The DuckDB table function call that reads these files, text kept as text for CSV."""
+    suffix = [part for part in paths[0].suffixes if part != ".gz"][-1:] or [".csv"]
+    kind = source.format if source.format != "auto" else FORMATS.get(suffix[0].lower())
+    files = literal([str(path) for path in paths])
+    if kind == "parquet":
+        return f"read_parquet({files}, union_by_name = true, file_row_number = false)"
+    if kind == "json":
+        return f"read_json({files}, union_by_name = true)"
+    if kind == "csv":
+        delimiter = f", delim = {literal(source.delimiter)}" if source.delimiter else ""
+        # Everything as text: the sniffer looks at the first rows only, and 00123 is not 123.
+        return (
+            f"read_csv({files}, all_varchar = true, header = true, union_by_name = true, "
+            f"store_rejects = true, nullstr = {literal(MISSING)}{delimiter})"
+        )
+    raise SourceError(
+        f"{paths[0]}: cannot tell the format from {suffix[0]!r}; allowed are "
+        f'{", ".join(sorted(FORMATS))}. Set format = "csv", "parquet" or "json" for the source.'
+    )
+
+
+class _Scan:
+    """How to read one source: its FROM clause and its columns with their types."""
+
+    def __init__(self, relation: str, types: dict[str, str], files: list[Path]) -> None:
+        self.relation, self.types, self.files = relation, types, files
+
+
+def _scan(con: duckdb.DuckDBPyConnection, config: Config, source: Source) -> _Scan:
+    files = find_files(config, source)
+    relation = read_function(source, files)
+    try:
+        described = con.execute(f"describe select * from {relation}").fetchall()
+    except duckdb.Error as error:
+        raise SourceError(_reading(source, files, error)) from None
+    types = {row[0]: row[1] for row in described}
+    for column in sorted(source.columns.used() | set(source.attributes)):
+        if column not in types:
+            raise SourceError(
+                f'{config.origin}: source "{source.name}": {files[0].name} has no column "{column}"; '
+                f"its columns are {', '.join(types)}. Mend the mapping."
+            )
+    return _Scan(relation, types, files)
+
+
+def _reading(source: Source, files: list[Path], error: Exception) -> str:
+    first = str(error).strip().splitlines()[0]
+    return f'{files[0]}: source "{source.name}" cannot be read: {first}. Check the file and `format`.'
+
+
+def _attribute_types(scans: list[tuple[Source, _Scan]]) -> dict[str, str]:
+    """The unmapped columns of all event sources together; VARCHAR where sources disagree."""
+    fields: dict[str, str] = {}
+    for source, scan in scans:
+        for column, type_ in scan.types.items():
+            if column not in source.columns.used():
+                fields[column] = type_ if fields.get(column, type_) == type_ else "VARCHAR"
+    return fields or {"nothing": "VARCHAR"}  # a struct needs a field
+
+
+def _create_events(con: duckdb.DuckDBPyConnection, fields: dict[str, str]) -> None:
+    struct = ", ".join(f"{identifier(name)} {type_}" for name, type_ in fields.items())
+    con.execute(
+        f"""create or replace table raw.events (
+            source varchar, user_id varchar, item_id varchar, event_type varchar,
+            event_at timestamp, unread_at varchar, value decimal(18, 4), unread_value varchar,
+            quantity decimal(18, 4), category varchar, title varchar, attributes struct({struct}))"""
+    )
+
+
+def _load_events(
+    con: duckdb.DuckDBPyConnection, config: Config, source: Source, scan: _Scan, fields: dict[str, str]
+) -> None:
+    packed = ", ".join(
+        f"{identifier(name)} := "
+        + (f"cast({identifier(name)} as {type_})" if name in scan.types else f"cast(null as {type_})")
+        for name, type_ in fields.items()
+    )
+    first = con.execute("select count(*) from raw.events").fetchall()[0][0]
+    columns = ", ".join(f"{sql} as {name}" for name, sql in _event_columns(source, scan.types).items())
+    try:
+        con.execute(
+            f"insert into raw.events by name select {columns}, struct_pack({packed}) as attributes "
+            f"from {scan.relation}"
+        )
+    except duckdb.Error as error:
+        raise SourceError(_reading(source, scan.files, error)) from None
+    _note_lines(con, source)
+    _note_source(con, config, source, scan, first)
+    if source.not_products:
+        rows = [(source.name, item) for item in source.not_products]
+        con.executemany("insert into raw.not_products values (?, ?)", rows)
+
+
+def _note_lines(con: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """Keep what the CSV reader refused, then clear its notes for the next source."""
+    tables = con.execute("select count(*) from duckdb_tables() where table_name = 'reject_errors'")
+    if not tables.fetchall()[0][0]:
+        return
+    con.execute(
+        f"insert into raw.lines select distinct on (line) {literal(source.name)}, line, "
+        "error_message from reject_errors order by line"
+    )
+    con.execute("drop table reject_errors; drop table reject_scans")
+
+
+def _note_source(
+    con: duckdb.DuckDBPyConnection, config: Config, source: Source, scan: _Scan, first: int
+) -> None:
+    rows, timed = con.execute(
+        "select count(*), coalesce(bool_or(event_at <> date_trunc('day', event_at)), false) "
+        "from raw.events where rowid >= ?", [first]
+    ).fetchall()[0]  # fmt: skip
+    if rows == 0:
+        raise SourceError(
+            f'{scan.files[0]}: source "{source.name}" has a header but no rows; allowed is at least one. '
+            f"Check the file, or its delimiter."
+        )
+    timed = timed or source.at_unit in ("seconds", "order")
+    # Equal rows are real where a time is only a day: two clicks on one page on one date.
+    dedupe = source.dedupe if source.dedupe != "auto" else ("row" if timed else "none")
+    names = ", ".join(path.name for path in scan.files[:3]) + (" ..." if len(scan.files) > 3 else "")
+    con.execute(
+        "insert into raw.sources values (?, 'events', ?, ?, ?, ?, ?, ?)",
+        [source.name, names, first, rows, timed, source.has_dates, dedupe],
+    )
+
+
+def _event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
+    """Name in raw.events -> SQL over the source's own columns."""
+    columns = source.columns
+    at, unread_at = _time(source, types)
+    value, unread_value = _amount(columns.value or columns.price, types)
+    quantity, unread_quantity = _amount(columns.quantity, types)
+    if columns.price and columns.quantity:
+        value = f"try_cast({value} * {quantity} as decimal(18, 4))"
+    return {
+        "source": literal(source.name),
+        "user_id": user_key(columns.user_parts, types),
+        "item_id": _text(columns.item_id, types),
+        "event_type": _word(source),
+        "event_at": at,
+        "unread_at": unread_at,
+        "value": value,
+        "unread_value": f"coalesce({unread_value}, {unread_quantity})",
+        "quantity": quantity,
+        "category": _text(columns.category, types),
+        "title": _text(columns.title, types),
+    }
+
+
+def _text(column: str | None, types: dict[str, str]) -> str:
+    """A column as text; whole numbers stored as doubles lose their `.0`, NaN is missing."""
+    if column is None:
+        return "cast(null as varchar)"
+    name = identifier(column)
+    if types[column] in ("DOUBLE", "FLOAT"):
+        return (
+            f"case when isfinite({name}) then coalesce("
+            f"case when {name} = trunc({name}) then cast(try_cast({name} as bigint) as varchar) end, "
+            f"cast({name} as varchar)) end"
+        )
+    if types[column] == "VARCHAR":
+        return f"nullif({name}, '')"
+    return f"cast({name} as varchar)"
+
+
+def user_key(parts: list[str], types: dict[str, str]) -> str:
+    """One column as text, or several joined by `|` (escaped inside, so that no two users merge)."""
+    if len(parts) == 1:
+        return _text(parts[0], types)
+    escaped = [rf"replace(replace({_text(part, types)}, '\', '\\'), '|', '\|')" for part in parts]
+    return " || '|' || ".join(escaped)
+
+
+def _word(source: Source) -> str:
+    if flag := source.columns.type_flag:
+        truth = f"lower(cast({identifier(flag)} as varchar)) in ('1', 'true', 't', 'yes', 'y', '1.0')"
+        return f"case when {truth} then {literal(flag.lower())} else 'view' end"
+    if column := source.columns.event_type:
+        return f"coalesce(nullif(cast({identifier(column)} as varchar), ''), {literal(source.default_type)})"
+    return literal(source.default_type)
+
+
+def _amount(column: str | None, types: dict[str, str]) -> tuple[str, str]:
+    """(number, the text that is no number): NULL, NaN and infinities are all missing."""
+    if column is None:
+        return "cast(null as decimal(18, 4))", "cast(null as varchar)"
+    name = identifier(column)
+    number = f"try_cast({name} as decimal(18, 4))"
+    if types[column] in ("DOUBLE", "FLOAT"):
+        number = f"try_cast(case when isfinite({name}) then {name} end as decimal(18, 4))"
+        unread = f"case when isfinite({name}) and {number} is null then cast({name} as varchar) end"
+        return number, unread
+    finite = f"coalesce(isfinite(try_cast({name} as double)), true)" if types[column] == "VARCHAR" else "true"
+    return number, f"case when {name} is not null and {number} is null and {finite} then cast({name} as varchar) end"
+
+
+def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
+    """(UTC timestamp, the text that is no time)."""
+    name = identifier(source.columns.event_at)
+    type_ = types[source.columns.event_at]
+    number = f"try_cast({name} as double)"
+    if not source.has_dates:
+        seconds = {"days": 86_400, "seconds": 1, "order": 1}[source.at_unit]
+        at = f"{ORIGIN} + to_microseconds(try_cast(round({number} * {seconds * 1_000_000}) as bigint))"
+    elif source.at_unit != "timestamp":
+        scale = {"epoch": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}[source.at_unit]
+        # Beyond the year 9999 is no time: out of the calendar's range it would stop the build.
+        micros = f"try_cast(round({number} * {scale}) as bigint)"
+        at = f"make_timestamp(case when abs({micros}) < 253402300800000000 then {micros} end)"
+    elif source.at_format:
+        at = f"try_strptime({name}, {literal(source.at_format)})"
+    elif type_ == "TIMESTAMP WITH TIME ZONE":
+        at = f"timezone('UTC', {name})"
+    elif type_ == "VARCHAR":
+        # A text with an offset is read with it; one without is in the source's own zone.
+        at = f"coalesce(try_cast({name} as timestamp), timezone('UTC', try_cast({name} as timestamptz)))"
+    else:
+        at = f"try_cast({name} as timestamp)"
+    if source.at_timezone != "UTC" and type_ != "TIMESTAMP WITH TIME ZONE" and source.has_dates:
+        at = f"timezone('UTC', timezone({literal(source.at_timezone)}, {at}))"
+    at = f"case when isfinite({at}) then {at} end"
+    return at, f"case when {name} is not null and ({at}) is null then cast({name} as varchar) end"
+
+
+def _load_facts(con: duckdb.DuckDBPyConnection, kind: str, sources: list[tuple[Source, _Scan]]) -> None:
+    """Facts about items or users that hold from the start; only named attributes become columns."""
+    names = sorted({name for source, _ in sources for name in source.attributes})
+    struct = ", ".join(f"{identifier(name)} varchar" for name in names) or "nothing varchar"
+    con.execute(
+        f"create or replace table raw.{kind} (source varchar, user_id varchar, item_id varchar, "
+        f"category varchar, title varchar, attributes struct({struct}))"
+    )
+    for source, scan in sources:
+        columns = source.columns
+        packed = ", ".join(
+            f"{identifier(name)} := " + _text(name if name in scan.types else None, scan.types)
+            for name in names
+        )
+        user = user_key(columns.user_parts, scan.types) if columns.user_parts else "null"
+        con.execute(
+            f"insert into raw.{kind} by name select {literal(source.name)} as source, {user} as user_id, "
+            f"{_text(columns.item_id, scan.types)} as item_id, {_text(columns.category, scan.types)} as category, "
+            f"{_text(columns.title, scan.types)} as title, struct_pack({packed or 'nothing := null::varchar'}) "
+            f"as attributes from {scan.relation}"
+        )
+        _note_lines(con, source)
+
+
+def _settle_id(con: duckdb.DuckDBPyConnection, column: str) -> None:
+    """Make an id BIGINT everywhere if every source's are losslessly integers, else leave it text."""
+    lossless = f"cast(try_cast({column} as bigint) as varchar) is not distinct from {column}"
+    tables = ["events", "users" if column == "user_id" else "items"]
+    if all(
+        con.execute(f"select coalesce(bool_and({lossless}), true) from raw.{table}").fetchall()[0][0]
+        for table in tables
+    ):
+        for table in tables:
+            con.execute(f"alter table raw.{table} alter {column} type bigint")

@@ -1,0 +1,50 @@
+"""One file = one model, and one line here = it can be trained.
+
+The values are strings so that importing this package loads no library a model is written in.
+"""
+
+from difflib import get_close_matches
+from importlib import import_module
+
+from behavsql.errors import ConfigError
+from behavsql.models.base import Model
+
+MODELS: dict[str, str] = {
+    "prevalence": "behavsql.models.prevalence:Prevalence",
+    "persistence": "behavsql.models.persistence:Persistence",
+    "logistic": "behavsql.models.logistic:Logistic",
+    "linear": "behavsql.models.linear:Linear",
+    "decision_tree": "behavsql.models.decision_tree:DecisionTree",
+    "random_forest": "behavsql.models.random_forest:RandomForest",
+    "lightgbm": "behavsql.models.lightgbm:LightGBM",
+    "mlp": "behavsql.models.mlp:MLP",
+}
+
+_FAST = (
+    "prevalence",
+    "persistence",
+    "logistic",
+    "linear",
+    "decision_tree",
+    "random_forest",
+    "lightgbm",
+)
+
+# What `--models` accepts; a model that does not serve a task's kind is passed over.
+MODEL_SETS: dict[str, tuple[str, ...]] = {
+    "fast": _FAST,
+    "standard": (*_FAST, "mlp"),
+    "all": (*_FAST, "mlp"),
+}
+
+
+def model_class(name: str) -> type[Model]:
+    """The class registered under `name`; ConfigError with the nearest name if there is none."""
+    if name not in MODELS:
+        near = get_close_matches(name, MODELS, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
+        raise ConfigError(
+            f"models: {name!r} is not a model; known are {', '.join(MODELS)}. {hint}"
+        )
+    module, _, cls = MODELS[name].partition(":")
+    return getattr(import_module(module), cls)

@@ -1,0 +1,116 @@
+"""What every model promises, and the few lines all of them share."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import numpy as np
+
+from behavsql.errors import ModelError
+from behavsql.frames import Table
+
+
+class Model(ABC):
+    """One way to answer one kind of question.
+
+    `fit` learns from `train`; `valid` is for early stopping and the choice of the model's own
+    hyperparameters, nothing else. The same seed and rows give the same model.
+    """
+
+    name: ClassVar[str]  # "logistic", its key in MODELS
+    family: ClassVar[str]  # "reference" | "linear" | "trees" | "neural"
+    kinds: ClassVar[frozenset[str]]  # the label kinds it serves
+    reads: ClassVar[str] = "table"  # "table" | "sequences"
+
+    def __init__(self, kind: str, seed: int = 7) -> None:
+        if kind not in self.kinds:
+            raise ModelError(
+                f"model {self.name}: it cannot predict a label of kind {kind!r}; it serves "
+                f"{', '.join(sorted(self.kinds))}. Leave it out of this task's models."
+            )
+        self.kind = kind
+        self.seed = seed
+        self._params: dict[str, object] = {}
+        self._importance: dict[str, float] = {}
+
+    @abstractmethod
+    def fit(self, train: Table, valid: Table) -> Self:
+        """Learn; ModelError where the rows cannot teach anything."""
+
+    @abstractmethod
+    def predict(self, table: Table) -> np.ndarray:
+        """(n,) float64: P(label = 1) for binary, the expected value (>= 0) for count and amount."""
+
+    @abstractmethod
+    def save(self) -> dict[str, bytes]:
+        """The model as named files: JSON, LightGBM text, .keras, .npz; never pickle."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, kind: str, files: dict[str, bytes]) -> Self:
+        """The inverse of `save`: predictions are the same bit for bit."""
+
+    def importance(self) -> dict[str, float]:
+        """Feature -> share, largest first, sums to 1; {} where no feature had any influence."""
+        return dict(self._importance)
+
+    def params(self) -> dict[str, object]:
+        """What was chosen while fitting (penalty, rounds, depth, epochs), ready for JSON."""
+        return dict(self._params)
+
+    def to_sql(self, columns: Mapping[str, str]) -> str | None:
+        """The model as one SQL expression over `columns`; None = it stays in Python."""
+        return None
+
+    def _card(self, **more: object) -> dict[str, bytes]:
+        """The file `model.json` all models have: parameters, importance and `more`."""
+        card = {"params": self._params, "importance": self._importance, **more}
+        return {"model.json": json.dumps(card).encode()}
+
+    def _read_card(self, files: Mapping[str, bytes]) -> dict:
+        """Restore what `_card` wrote and return all of it."""
+        card = json.loads(files["model.json"])
+        self._params, self._importance = card["params"], card["importance"]
+        return card
+
+
+def labels(model: Model, table: Table, classes: int = 1) -> np.ndarray:
+    """The labels (n,) a model may learn from; or ModelError.
+
+    It is raised for unknown or negative labels, and for fewer distinct ones than `classes`.
+    """
+    where = f"model {model.name}, task {table.task}"
+    if table.label is None or not np.isfinite(table.label).all():
+        raise ModelError(
+            f"{where}: {len(table)} rows include some without a label; fitting needs them all. "
+            "Pass rows whose label window is over."
+        )
+    if model.kind != "binary" and len(table) and table.label.min() < 0:
+        raise ModelError(
+            f"{where}: a label is {table.label.min()}; those of kind {model.kind!r} are 0 or more. "
+            "Let the task's SQL count or sum what cannot be negative."
+        )
+    if len(table) == 0 or len(np.unique(table.label)) < classes:
+        raise ModelError(
+            f"{where}: {len(table)} rows with {len(np.unique(table.label))} distinct labels; "
+            f"fitting needs at least {classes}. Train on a longer period."
+        )
+    return table.label
+
+
+def loss(kind: str, label: np.ndarray, prediction: np.ndarray) -> float:
+    """What hyperparameters are chosen by: log loss for binary, else mean squared error."""
+    if kind != "binary":
+        return float(np.mean((label - prediction) ** 2))
+    p = np.clip(prediction, 1e-6, 1 - 1e-6)
+    return float(-np.mean(label * np.log(p) + (1 - label) * np.log(1 - p)))
+
+
+def at_most(table: Table, rows: int, seed: int) -> Table:
+    """A random `rows` of the table in their order, or the table itself if it is no longer."""
+    if len(table) <= rows:
+        return table
+    mask = np.zeros(len(table), dtype=bool)
+    mask[np.random.default_rng(seed).choice(len(table), rows, replace=False)] = True
+    return table.rows(mask)

@@ -1,0 +1,196 @@
+"""Feature columns -> a matrix of floats, learned from train alone."""
+
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from behavsql.errors import ModelError
+
+MOST_CATEGORIES = 40  # per column, the most frequent first
+FEWEST_ROWS = 5  # a category seen less often in train is not learned from
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One column of the matrix, a function of one feature column.
+
+    number    the value, NaN = missing; scaled: (log1p(value or fill) - mean) / std
+    missing   1 where the number is missing
+    category  1 where the text equals `value`; unseen, rare and missing are 0 everywhere
+    """
+
+    source: str
+    role: str
+    value: str | None = None
+    fill: float = 0.0  # median in train, on the log scale if there is one
+    mean: float = 0.0
+    std: float = 1.0  # also of the 0/1 columns, which are not divided by it
+
+    @property
+    def name(self) -> str:
+        suffix = {"number": "", "missing": " is missing", "category": f" = {self.value}"}
+        return self.source + suffix[self.role]
+
+
+class Encoder:
+    """Learns the columns of the matrix on train, then maps any frame to it.
+
+    scale=True   for linear models and networks: missing numbers become the median with a 0/1
+                 column beside them, numbers are standardised (`log`: after sign(x) log1p|x|)
+    scale=False  for trees: numbers as they are, missing = NaN
+
+    Columns that are constant in train are dropped.
+    """
+
+    def __init__(self, scale: bool = True, log: bool = False) -> None:
+        self.scale = scale
+        self.log = log
+        self.columns: list[Encoded] = []
+
+    @property
+    def names(self) -> list[str]:
+        """The m columns of the matrix, in order."""
+        return [column.name for column in self.columns]
+
+    def fit(self, frame: pl.DataFrame) -> Self:
+        """Learn categories, medians and scales; ModelError if no column varies."""
+        self.columns = []
+        for source, dtype in frame.schema.items():
+            if _is_text(dtype):
+                self.columns += _categories(source, frame[source])
+            else:
+                self.columns += self._numbers(source, frame)
+        if not self.columns:
+            raise ModelError(
+                f"features: none of the {frame.width} columns varies over the {frame.height} rows "
+                "of train; at least one must. Add features or a longer period."
+            )
+        return self
+
+    def transform(self, frame: pl.DataFrame) -> np.ndarray:
+        """(n, m) float64; ModelError naming a column that is absent or of another type."""
+        matrix = np.empty((frame.height, len(self.columns)))
+        source, values = None, np.empty(0)
+        for j, column in enumerate(self.columns):
+            if column.source not in frame.columns:
+                raise ModelError(
+                    f"features: column {column.source!r} is missing; the model was fitted with "
+                    "it. Build the features again, or train without it."
+                )
+            if column.role == "category":
+                matrix[:, j] = _equals(frame[column.source], column)
+                continue
+            if column.source != source:  # a number and its 0/1 column read the values once
+                source, values = column.source, _values(frame, column.source)
+            matrix[:, j] = self._number(values, column)
+        return matrix
+
+    def shares(self, weights: np.ndarray) -> dict[str, float]:
+        """Weights (m,) >= 0 of the matrix's columns, summed per feature and made to sum to 1."""
+        total = float(np.sum(weights))
+        if total <= 0:
+            return {}
+        sums: dict[str, float] = {}
+        for column, weight in zip(self.columns, weights, strict=True):
+            sums[column.source] = sums.get(column.source, 0.0) + float(weight) / total
+        return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def spread(self) -> np.ndarray:
+        """(m,) standard deviation of the matrix's columns in train, for comparing coefficients."""
+        scaled = [self.scale and column.role == "number" for column in self.columns]
+        return np.where(scaled, 1.0, [column.std for column in self.columns])
+
+    def to_dict(self) -> dict:
+        """Ready for JSON; floats survive the round trip exactly."""
+        columns = [asdict(column) for column in self.columns]
+        return {"scale": self.scale, "log": self.log, "columns": columns}
+
+    @classmethod
+    def from_dict(cls, stored: dict) -> Self:
+        """The inverse of `to_dict`."""
+        encoder = cls(stored["scale"], stored["log"])
+        encoder.columns = [Encoded(**column) for column in stored["columns"]]
+        return encoder
+
+    def _numbers(self, source: str, frame: pl.DataFrame) -> list[Encoded]:
+        values = self._logged(_values(frame, source))
+        missing = np.isnan(values)
+        share = float(missing.mean()) if len(values) else 1.0
+        if share == 1:
+            return []
+        known = values[~missing]
+        varies = known.min() < known.max()
+        if not self.scale:
+            return [Encoded(source, "number")] if varies or share > 0 else []
+        columns = []
+        if varies:
+            fill = float(np.median(known))
+            filled = np.where(missing, fill, values)
+            mean, std = float(filled.mean()), float(filled.std())
+            # 1.0 for a range so tiny that its square underflows: nothing to divide by
+            columns.append(Encoded(source, "number", None, fill, mean, std or 1.0))
+        if share > 0:
+            columns.append(_flag(source, "missing", share))
+        return columns
+
+    def _number(self, values: np.ndarray, column: Encoded) -> np.ndarray:
+        if column.role == "missing":
+            return np.isnan(values)
+        if not self.scale:
+            return values
+        values = self._logged(values)
+        return (np.where(np.isnan(values), column.fill, values) - column.mean) / column.std
+
+    def _logged(self, values: np.ndarray) -> np.ndarray:
+        return np.sign(values) * np.log1p(np.abs(values)) if self.log else values
+
+
+def _is_text(dtype: pl.DataType) -> bool:
+    return dtype in (pl.String, pl.Categorical, pl.Enum)
+
+
+def _flag(source: str, role: str, share: float, value: str | None = None) -> Encoded:
+    """A 0/1 column that is 1 in `share` of the rows of train."""
+    return Encoded(source, role, value, 0.0, share, float(np.sqrt(share * (1 - share))))
+
+
+def _values(frame: pl.DataFrame, source: str) -> np.ndarray:
+    """(n,) float64 of a numeric column; null, NaN and infinities are NaN."""
+    series = frame[source]
+    if _is_text(series.dtype):
+        raise _other_type(series, "numbers")
+    values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _equals(series: pl.Series, column: Encoded) -> np.ndarray:
+    """(n,) of 0 and 1: where the text is the column's category."""
+    if not _is_text(series.dtype) and series.dtype != pl.Null:
+        raise _other_type(series, "text")
+    return (series.cast(pl.String) == column.value).fill_null(False).to_numpy()
+
+
+def _other_type(series: pl.Series, fitted: str) -> ModelError:
+    return ModelError(
+        f"features: column {series.name!r} is of type {series.dtype}; the model was fitted with "
+        f"{fitted}. Build the features again, or train again."
+    )
+
+
+def _categories(source: str, series: pl.Series) -> list[Encoded]:
+    """One column per category frequent enough to learn from, unless all rows have it."""
+    counts = (
+        series.cast(pl.String)
+        .rename("value")
+        .drop_nulls()
+        .value_counts(name="rows")
+        .filter(pl.col("rows") >= FEWEST_ROWS, pl.col("rows") < len(series))
+        .sort(["rows", "value"], descending=[True, False])
+        .head(MOST_CATEGORIES)
+    )
+    return [
+        _flag(source, "category", rows / len(series), value) for value, rows in counts.iter_rows()
+    ]

@@ -1,0 +1,178 @@
+"""Gradient-boosted trees, tuned: a few sound configurations, each stopped early on valid."""
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from behavsql.frames import Table
+from behavsql.models.base import Model, at_most, labels, loss
+from behavsql.models.encoding import Encoder
+from behavsql.models.smearing import smearing_factor, unlogged
+
+if TYPE_CHECKING:
+    import lightgbm
+
+MOST_ROUNDS = 800
+PATIENCE = 40  # rounds without a better valid loss before stopping
+SEARCH_ROWS = 300_000  # configurations are compared on at most so many rows
+ONE_THREAD_ROWS = 5_000  # up to here threads wait for each other longer than they work
+
+COMMON = {
+    "learning_rate": 0.05,
+    "feature_fraction": 0.8,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "feature_pre_filter": False,  # one binned dataset serves every min_data_in_leaf
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+}
+
+# From quick and cautious to slow and flexible; the first is the one objectives are compared with.
+SHAPES = (
+    {"num_leaves": 15, "min_data_in_leaf": 50, "lambda_l2": 5.0},
+    {"num_leaves": 31, "min_data_in_leaf": 20, "lambda_l2": 1.0},
+    {"num_leaves": 31, "min_data_in_leaf": 100, "lambda_l2": 10.0, "feature_fraction": 0.5},
+    {"num_leaves": 7, "min_data_in_leaf": 20, "lambda_l2": 1.0, "learning_rate": 0.1},
+)
+
+# `label` log1p: fitted to log(1 + y), brought back by the smearing factor.
+OBJECTIVES = {
+    "binary": ({"objective": "binary"},),
+    "count": ({"objective": "poisson"}, {"objective": "regression"}),
+    "amount": (
+        {"objective": "tweedie", "tweedie_variance_power": 1.5},
+        {"objective": "regression"},
+        {"objective": "regression", "label": "log1p"},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Binned:
+    """Train and valid rows, cut into bins once for all trials."""
+
+    dataset: "lightgbm.Dataset"
+    against: "lightgbm.Dataset"
+    matrix: np.ndarray  # (n, m)
+    valid_matrix: np.ndarray
+    label: np.ndarray  # (n,)
+    valid_label: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration and what came of it."""
+
+    config: dict[str, object]
+    booster: "lightgbm.Booster"
+    smearing: float | None  # of a log1p label
+    loss: float  # on valid
+
+
+class LightGBM(Model):
+    """The best of a few configurations by valid loss (log loss; squared error for the others).
+
+    Importance is the total gain of the splits on a feature.
+    """
+
+    name: ClassVar[str] = "lightgbm"
+    family: ClassVar[str] = "trees"
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "count", "amount"})
+
+    def fit(self, train: Table, valid: Table) -> Self:
+        labels(self, train, classes=2)
+        labels(self, valid)
+        self._encoder = Encoder(scale=False).fit(train.features)
+        few = at_most(train, SEARCH_ROWS, self.seed)
+        trial = self._search(self._binned(few, valid))
+        if few is not train:
+            trial = self._trial(self._binned(train, valid), trial.config)
+        self._keep(trial)
+        return self
+
+    def predict(self, table: Table) -> np.ndarray:
+        if len(table) == 0:
+            return np.empty(0)
+        raw = self._booster.predict(self._encoder.transform(table.features))
+        return self._answer(raw, self._smearing)
+
+    def save(self) -> dict[str, bytes]:
+        more = {"encoder": self._encoder.to_dict(), "smearing": self._smearing}
+        return {**self._card(**more), "lightgbm.txt": self._text.encode()}
+
+    @classmethod
+    def load(cls, kind: str, files: dict[str, bytes]) -> Self:
+        model = cls(kind)
+        card = model._read_card(files)
+        model._encoder = Encoder.from_dict(card["encoder"])
+        model._smearing = card["smearing"]
+        model._use(files["lightgbm.txt"].decode())
+        return model
+
+    def _search(self, data: Binned) -> Trial:
+        """Every objective with the first shape, then the other shapes with the best objective."""
+        objectives = OBJECTIVES[self.kind]
+        firsts = [self._trial(data, {**SHAPES[0], **objective}) for objective in objectives]
+        best = min(firsts, key=lambda trial: trial.loss)
+        rest = [self._trial(data, {**best.config, **shape}) for shape in SHAPES[1:]]
+        return min([best, *rest], key=lambda trial: trial.loss)
+
+    def _settings(self, rows: int) -> dict[str, object]:
+        threads = os.cpu_count() if rows > ONE_THREAD_ROWS else 1
+        return {**COMMON, "num_threads": threads, "seed": self.seed}
+
+    def _binned(self, train: Table, valid: Table) -> Binned:
+        import lightgbm as lgb
+
+        matrix, valid_matrix = (self._encoder.transform(part.features) for part in (train, valid))
+        settings = self._settings(len(train))
+        dataset = lgb.Dataset(matrix, train.label, params=settings, free_raw_data=False)
+        against = dataset.create_valid(valid_matrix, valid.label, params=settings)
+        return Binned(
+            dataset.construct(), against.construct(), matrix, valid_matrix, train.label, valid.label
+        )
+
+    def _trial(self, data: Binned, config: dict) -> Trial:
+        """One configuration, stopped early on valid, with its loss there."""
+        import lightgbm as lgb
+
+        logged = config.get("label") == "log1p"
+        data.dataset.set_label(np.log1p(data.label) if logged else data.label)
+        data.against.set_label(np.log1p(data.valid_label) if logged else data.valid_label)
+        metric = "binary_logloss" if self.kind == "binary" else "l2"
+        own = {key: value for key, value in config.items() if key != "label"}
+        booster = lgb.train(
+            {**self._settings(len(data.label)), "metric": metric, **own},
+            data.dataset,
+            MOST_ROUNDS,
+            valid_sets=[data.against],
+            callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
+        )
+        smearing = None
+        if logged:
+            smearing = smearing_factor(np.log1p(data.label), booster.predict(data.matrix))
+        answer = self._answer(booster.predict(data.valid_matrix), smearing)
+        return Trial(config, booster, smearing, loss(self.kind, data.valid_label, answer))
+
+    def _keep(self, trial: Trial) -> None:
+        """Adopt the trial; the booster is read back from its text, as `load` will."""
+        rounds = trial.booster.best_iteration or trial.booster.current_iteration()
+        gains = trial.booster.feature_importance("gain", iteration=rounds)
+        self._importance = self._encoder.shares(gains)
+        self._smearing = trial.smearing
+        self._params = {**COMMON, **trial.config, "rounds": rounds, "valid_loss": trial.loss}
+        self._use(trial.booster.model_to_string(num_iteration=rounds))
+
+    def _use(self, text: str) -> None:
+        import lightgbm as lgb
+
+        self._text = text
+        self._booster = lgb.Booster(model_str=text)
+
+    def _answer(self, raw: np.ndarray, smearing: float | None) -> np.ndarray:
+        if self.kind == "binary":
+            return raw
+        return np.maximum(raw if smearing is None else unlogged(raw, smearing), 0.0)

@@ -1,0 +1,104 @@
+"""Logistic regression with an L1, L2 or elastic-net penalty, whichever valid prefers."""
+
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from behavsql.frames import Table
+from behavsql.models.base import at_most, labels, loss
+from behavsql.models.encoding import Encoder
+from behavsql.models.weights import WeightedSum
+
+SEARCH_ROWS = 20_000  # penalties are compared on at most so many rows
+MOST_ROWS = 500_000  # and the chosen one is fitted on at most so many
+MOST_PASSES = 60  # over the rows, for the penalties that need the slower solver
+
+# Weight of the penalty per row, so that it means the same at any number of rows.
+L2_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+L1_PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2)
+L1_SHARES = (1.0, 0.5)  # lasso, elastic net
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One point of the search: minimise log loss + penalty (share |w| + (1 - share) w^2 / 2)."""
+
+    log: bool  # features on the log scale
+    share: float  # 0 = L2, 1 = L1, between = elastic net
+    penalty: float
+
+
+class Logistic(WeightedSum):
+    """P(label = 1) = 1 / (1 + exp(-sum)). Features are log-scaled if valid prefers it."""
+
+    name: ClassVar[str] = "logistic"
+    family: ClassVar[str] = "linear"
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary"})
+
+    def fit(self, train: Table, valid: Table) -> Self:
+        labels(self, train, classes=2)
+        labels(self, valid)
+        few = at_most(train, SEARCH_ROWS, self.seed)
+        few = few if len(np.unique(few.label)) > 1 else train
+        choice = self._search(few, valid)
+        most = at_most(train, MOST_ROWS, self.seed)
+        encoder = Encoder(log=choice.log).fit(most.features)
+        weights = self._weights(encoder.transform(most.features), most.label, choice)
+        self._adopt(encoder, *weights)
+        penalty = {0.0: "l2", 1.0: "l1"}.get(choice.share, "elastic net")
+        self._params = {
+            "penalty": penalty,
+            "penalty_per_row": choice.penalty,
+            "l1_share": choice.share,
+            "log_features": choice.log,
+            "nonzero": int(np.count_nonzero(self._coefficients)),
+            "valid_loss": loss(self.kind, valid.label, self.predict(valid)),
+        }
+        return self
+
+    def _search(self, train: Table, valid: Table) -> Choice:
+        """L2 on both feature scales, then the other penalties on the better scale."""
+        scored: dict[Choice, float] = {}
+        for log in (True, False):
+            ridges = [Choice(log, 0.0, penalty) for penalty in L2_PENALTIES]
+            scored |= self._losses(ridges, train, valid)
+        log = min(scored, key=scored.get).log
+        others = [Choice(log, share, p) for share in L1_SHARES for p in L1_PENALTIES]
+        scored |= self._losses(others, train, valid)
+        return min(scored, key=scored.get)
+
+    def _losses(self, choices: list[Choice], train: Table, valid: Table) -> dict[Choice, float]:
+        """Valid loss of each choice; all of them must agree on the scale of the features."""
+        encoder = Encoder(log=choices[0].log).fit(train.features)
+        matrix, valid_matrix = (encoder.transform(part.features) for part in (train, valid))
+        losses = {}
+        for choice in choices:
+            coefficients, intercept = self._weights(matrix, train.label, choice)
+            answer = self._answer(valid_matrix @ coefficients + intercept)
+            losses[choice] = loss(self.kind, valid.label, answer)
+        return losses
+
+    def _weights(
+        self, matrix: np.ndarray, label: np.ndarray, choice: Choice
+    ) -> tuple[np.ndarray, float]:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(
+            C=1 / (choice.penalty * len(label)),
+            l1_ratio=choice.share,
+            solver="saga" if choice.share else "newton-cholesky",
+            tol=1e-3 if choice.share else 1e-6,
+            max_iter=MOST_PASSES,
+            random_state=self.seed,
+        )
+        with warnings.catch_warnings():
+            # A penalty that has not settled by then competes on valid like the others.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(matrix, label)
+        return model.coef_[0].astype(np.float64), float(model.intercept_[0])
+
+    def _answer(self, sums: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-np.clip(sums, -500, 500)))

@@ -1,0 +1,32 @@
+"""Reference: everybody gets the mean of train."""
+
+from typing import ClassVar, Self
+
+import numpy as np
+
+from behavsql.frames import Table
+from behavsql.models.base import Model, labels
+
+
+class Prevalence(Model):
+    """One constant: what a model that looked at no feature would say."""
+
+    name: ClassVar[str] = "prevalence"
+    family: ClassVar[str] = "reference"
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "count", "amount"})
+
+    def fit(self, train: Table, valid: Table) -> Self:
+        self._params = {"mean": float(labels(self, train).mean())}
+        return self
+
+    def predict(self, table: Table) -> np.ndarray:
+        return np.full(len(table), self._params["mean"])
+
+    def save(self) -> dict[str, bytes]:
+        return self._card()
+
+    @classmethod
+    def load(cls, kind: str, files: dict[str, bytes]) -> Self:
+        model = cls(kind)
+        model._read_card(files)
+        return model

@@ -1,0 +1,36 @@
+"""What the scikit-learn tree models share: encoding, storage and prediction by arrays."""
+
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from behavsql.frames import Table
+from behavsql.models.base import Model
+from behavsql.models.encoding import Encoder
+from behavsql.models.tree_arrays import TreeArrays, as_float32
+
+
+class TreeModel(Model):
+    """A mean over trees kept as arrays. Importance is the impurity the splits removed."""
+
+    def predict(self, table: Table) -> np.ndarray:
+        return self._trees.predict(self._matrix(table.features))
+
+    def save(self) -> dict[str, bytes]:
+        card = self._card(encoder=self._encoder.to_dict())
+        return {**card, "trees.npz": self._trees.to_bytes()}
+
+    @classmethod
+    def load(cls, kind: str, files: dict[str, bytes]) -> Self:
+        model = cls(kind)
+        model._encoder = Encoder.from_dict(model._read_card(files)["encoder"])
+        model._trees = TreeArrays.from_bytes(files["trees.npz"])
+        return model
+
+    def _matrix(self, features: pl.DataFrame) -> np.ndarray:
+        return as_float32(self._encoder.transform(features))
+
+    def _arrays(self, trees: list) -> TreeArrays:
+        """The answer is P(label = 1) of a classifier, the only output of a regressor."""
+        return TreeArrays.of(trees, output=1 if self.kind == "binary" else 0)

@@ -1,0 +1,115 @@
+"""SQL files -> tables: one file run, its promises enforced, the result recorded."""
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+
+import duckdb
+
+from behavsql import describe
+from behavsql.catalog import Catalog
+from behavsql.errors import SqlFileError
+from behavsql.plan import Step
+from behavsql.quoting import identifier, literal
+from behavsql.sql_file import SqlFile
+
+_BUILDS = """
+create schema if not exists meta;
+create table if not exists meta.runs (
+    run_id bigint, started_at timestamp, finished_at timestamp, status varchar,
+    behavsql_version varchar, duckdb_version varchar, settings varchar
+);
+create table if not exists meta.builds (
+    build_id bigint, run_id bigint, step varchar, version integer, digest varchar,
+    fingerprint varchar, parents varchar, count_rows bigint, seconds double, built_at timestamp
+);
+"""
+
+
+def prepare(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
+    """Create the bookkeeping tables, the schemas and the shared macros."""
+    con.execute(_BUILDS)
+    for schema in dict.fromkeys(file.schema for file in catalog.files.values()):
+        con.execute(f"create schema if not exists {identifier(schema)}")
+    for macro in catalog.macros:
+        con.execute(macro.sql)
+        con.execute(f"comment on macro {identifier(macro.name)} is {literal(macro.comment())}")
+
+
+def set_params(con: duckdb.DuckDBPyConnection, params: Mapping[str, object]) -> None:
+    """Make values readable through `getvariable`; NULL variables would silently empty tables."""
+    for name, value in params.items():
+        con.execute(f"set variable {identifier(name)} = {_typed(value)}")
+
+
+def _typed(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"to_microseconds({value // timedelta(microseconds=1)})"
+    if isinstance(value, datetime):
+        return f"timestamp {literal(value.isoformat(sep=' '))}"
+    if isinstance(value, date):
+        return f"timestamp {literal(f'{value.isoformat()} 00:00:00')}"
+    return literal(value)
+
+
+def run_file(con: duckdb.DuckDBPyConnection, file: SqlFile) -> int:
+    """Build one file's table or view, enforce its grain and checks, comment it; the row count.
+
+    Raises SqlFileError naming the file and line: DuckDB's own message and caret, the rows that
+    share a grain, or the check that failed and how often. The old table stays in that case, if the
+    caller runs this in a transaction.
+    """
+    name = identifier(file.schema, file.name)
+    kind = "view" if file.materialized == "view" else "table"
+    try:
+        con.execute(f"create or replace {kind} {name} as\n{file.sql}")
+    except duckdb.Error as error:
+        raise SqlFileError(f"{file.where}: {str(error).strip()}") from None
+    rows = _enforce(con, file, name)
+    con.execute(f"comment on {kind} {name} is {literal(file.comment())}")
+    describe.comment_columns(con, file.schema, file.name)
+    return rows
+
+
+def _enforce(con: duckdb.DuckDBPyConnection, file: SqlFile, name: str) -> int:
+    grain = ", ".join(identifier(column) for column in file.grain)
+    missing = " or ".join(f"{identifier(column)} is null" for column in file.grain)
+    tests = [f"count(*) filter (where not ({check}))" for check in file.checks]
+    tests.append(f"count(*) filter (where {missing})")
+    try:
+        rows, *broken = con.execute(f"select count(*), {', '.join(tests)} from {name}").fetchall()[0]
+        twice = con.execute(
+            f"select {grain}, count(*) as n from {name} group by {grain} having n > 1 limit 1"
+        ).fetchall()
+    except duckdb.Error as error:
+        raise SqlFileError(f"{file.where}:{file.line('check')}: {str(error).strip()}") from None
+    for position, (check, count) in enumerate(zip(file.checks, broken, strict=False)):
+        if count:
+            raise SqlFileError(
+                f"{file.where}:{file.line('checks', position)}: check `{check}` fails for {count:,} of "
+                f"{rows:,} rows; it must hold for all. Mend the query or the check."
+            )
+    at = f"{file.where}:{file.line('grain')}"
+    if broken[-1]:
+        raise SqlFileError(f"{at}: {broken[-1]:,} rows have no {' or no '.join(file.grain)}; the grain is never NULL.")
+    if twice:
+        values = ", ".join(f"{key} = {value!r}" for key, value in zip(file.grain, twice[0], strict=False))
+        raise SqlFileError(
+            f"{at}: {twice[0][-1]} rows share {values}; the grain allows one. Aggregate, or name the true grain."
+        )
+    return rows
+
+
+def record(
+    con: duckdb.DuckDBPyConnection, run_id: int, step: Step, rows: int | None, started: float
+) -> None:
+    """Write a finished step to `meta.builds`; the next build compares with its fingerprint."""
+    version = step.file.version if step.file else None
+    digest = step.file.digest if step.file else step.digest
+    con.execute(
+        "insert into meta.builds select coalesce(max(build_id), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, "
+        "now()::timestamp from meta.builds",
+        [run_id, step.name, version, digest, step.fingerprint, json.dumps(step.parents), rows,
+         round(time.perf_counter() - started, 3)],
+    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""What the reading commands ask of a published warehouse."""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from behavsql.cli import show
+from behavsql.errors import BehavsqlError, ConfigError
+from behavsql.sql_header import nearest
+from behavsql.warehouse import connect
+
+SHOWN_ROWS = 100
+CHUNK = 10_000
+
+TASKS = """
+select task, status, purpose as question, horizon, active_within, metric, reason
+from meta.tasks order by status <> 'ready', task
+"""
+
+# The second opinion: what the order of the scores is worth, whatever their scale.
+MODELS = """
+select board.task, board.model, board.family, board.is_champion, board.is_published, board.metric,
+    board.value, board.low, board.high, other.metric as ranking_metric, other.value as ranking,
+    other.low as ranking_low, other.high as ranking_high, board.train_seconds, board.reason,
+from report.leaderboard as board
+left join report.leaderboard as other
+    on other.task = board.task and other.model = board.model
+    and other.metric in ('roc_auc', 'spearman')
+where board.is_deciding_metric
+order by board.task, board.value
+"""
+
+
+def query(place: Path, sql: str, limit: int | None, as_csv: bool, as_json: bool) -> None:
+    """Run SQL on the published warehouse and print its rows; `-` reads the SQL from stdin.
+
+    A table shows 100 rows unless `limit` says otherwise, CSV and JSON hold all; 0 means all.
+    """
+    if as_csv and as_json:
+        raise ConfigError("query: both --csv and --json are set; allowed is one of them. Leave one out.")
+    text = sys.stdin.read() if sql == "-" else sql
+    most = SHOWN_ROWS if limit is None and not (as_csv or as_json) else limit or None
+    with connect(place) as con:
+        try:
+            _print_rows(con.execute(text), most, as_csv, as_json)
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error as error:
+            raise BehavsqlError(f"query: {str(error).strip()}") from None
+
+
+def _print_rows(cursor: Any, most: int | None, as_csv: bool, as_json: bool) -> None:
+    if not cursor.description:
+        return
+    columns = [column[0] for column in cursor.description]
+    rows = _rows(cursor)
+    first = itertools.islice(rows, most)
+    if as_csv:
+        show.write_csv(columns, first)
+    elif as_json:
+        show.write_json([dict(zip(columns, row, strict=True)) for row in first])
+    else:
+        listed = list(first)
+        show.write_table(columns, listed)
+        total = len(listed) + sum(1 for _ in rows)
+        if total > len(listed):
+            print(f"{len(listed):,} of {total:,} rows; --limit 0 shows all.", file=sys.stderr)
+        elif total == 0:
+            print("no rows", file=sys.stderr)
+
+
+def _rows(cursor: Any) -> Iterator[tuple]:
+    while chunk := cursor.fetchmany(CHUNK):
+        yield from chunk
+
+
+def tasks(place: Path, as_json: bool) -> None:
+    """Print which questions are asked of the data, and why others are not."""
+    columns, rows = _fetch(place, TASKS)
+    if as_json:
+        show.write_json([dict(zip(columns, row, strict=True)) for row in rows])
+        return
+    show.write_table([column.replace("_", " ") for column in columns], rows)
+
+
+def models(place: Path, task: str | None, as_json: bool) -> None:
+    """Print every model of every task (or of one), best first, references among them."""
+    columns, rows = _fetch(place, MODELS)
+    found = [dict(zip(columns, row, strict=True)) for row in rows]
+    known = sorted({model["task"] for model in found})
+    if task is not None and task not in known:
+        raise ConfigError(
+            f'models: no model answers the task "{task}"; allowed are {", ".join(known) or "none"}.'
+            f"{nearest(task, known)} See `behavsql tasks`."
+        )
+    found = [model for model in _best_first(found) if task in (None, model["task"])]
+    if as_json:
+        show.write_json(found)
+        return
+    show.write_table(("task", "model", "", "metric", "on test", "ranking"), [_line(m) for m in found])
+
+
+def _best_first(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from behavsql.metrics import DIRECTION
+
+    def place(model: dict[str, Any]) -> tuple:
+        unknown = model["value"] is None
+        better = 0 if unknown else -DIRECTION.get(model["metric"], 1) * model["value"]
+        return model["task"], unknown, better, model["model"]
+
+    return sorted(found, key=place)
+
+
+def _line(model: dict[str, Any]) -> tuple[str, ...]:
+    mark = "published" if model["is_published"] else "champion" if model["is_champion"] else ""
+    if model["family"] == "reference":
+        mark = f"reference, {mark}" if mark else "reference"
+    ranking = show.between(model["ranking"], model["ranking_low"], model["ranking_high"])
+    return (
+        model["task"],
+        model["model"],
+        mark,
+        model["metric"],
+        show.between(model["value"], model["low"], model["high"]),
+        f"{model['ranking_metric']} {ranking}" if ranking else "",
+    )
+
+
+def _fetch(place: Path, sql: str) -> tuple[list[str], list[tuple]]:
+    with connect(place) as con:
+        cursor = con.execute(sql)
+        return [column[0] for column in cursor.description], cursor.fetchall()

@@ -1,0 +1,71 @@
+"""What the command line does when something goes wrong: one message on stderr and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+
+import typer
+from typer.core import TyperGroup
+
+from behavsql.errors import BehavsqlError
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+class Failsafe(TyperGroup):
+    """The root command: every exception of a command becomes a message and an exit code.
+
+    0 done, 1 failed, 2 usage or configuration, 3 locked, 130 stopped by Ctrl-C. `--debug` is taken
+    wherever it stands and shows the traceback.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        if "--debug" in args:
+            args = ["--debug", *(arg for arg in args if arg != "--debug")]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # here, where a reader that has gone away is still handled
+            return result
+        except (KeyboardInterrupt, Exception) as error:
+            is_ours = isinstance(error, BehavsqlError)
+            if hasattr(error, "exit_code") and not is_ours:
+                raise  # the command line parser's own: usage errors, --help, exits
+            if ctx.params.get("debug"):
+                traceback.print_exception(error)
+            raise typer.Exit(_explain(error)) from None
+
+
+def _explain(error: BaseException) -> int:
+    """Tell people what happened and return the exit code."""
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has seen enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED
+    if any(_is_interrupt(cause) for cause in _causes(error)):
+        print("stopped; the published warehouse is as it was", file=sys.stderr)
+        return INTERRUPTED
+    if isinstance(error, BehavsqlError):
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    first = next(iter(str(error).splitlines()), "")
+    print(f"Error: unexpected {type(error).__name__}: {first} (run again with --debug)", file=sys.stderr)
+    return FAILED
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from: Ctrl-C may arrive wrapped in a library's own error."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    # By name, because DuckDB need not be loaded to report a failure.
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "InterruptException"

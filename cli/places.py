@@ -1,0 +1,31 @@
+"""Which config and which warehouse a command means."""
+
+from pathlib import Path
+
+from behavsql import config
+from behavsql.config import Config
+
+BUNDLED = "retail"
+
+
+def choose_config(
+    path: Path | None, warehouse: Path | None = None, models: str | None = None, demo: str | None = None
+) -> Config:
+    """The named demo's config, else `path`, else ./behavsql.toml, else the bundled sample's."""
+    folder = str(warehouse.absolute()) if warehouse else None
+    if demo or not (path or Path(config.FILE_NAME).exists()):
+        from behavsql.demos import demo_config
+
+        return demo_config(demo or BUNDLED, Path(folder) if folder else None, models=models)
+    return config.load(path, warehouse=folder, models=models)
+
+
+def choose_warehouse(path: Path | None, warehouse: Path | None) -> Path:
+    """Where a command that only reads finds the published file."""
+    return warehouse or choose_config(path).warehouse
+
+
+def shown(path: Path) -> str:
+    """A path as people write it from where they are."""
+    full, here = path.absolute(), Path.cwd()
+    return str(full.relative_to(here)) if full.is_relative_to(here) else str(full)

@@ -1,0 +1,118 @@
+"""The `behavsql sql` commands: what SQL files there are, their versions, and starters for new ones."""
+
+import importlib.resources
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from behavsql import catalog
+from behavsql.catalog import Catalog
+from behavsql.cli import show
+from behavsql.cli.places import shown
+from behavsql.errors import ConfigError, SqlFileError
+from behavsql.sql_header import nearest
+
+VERSIONS = "versions.toml"
+STAGES = {"features": "4_features", "labels": "5_labels"}
+
+
+def folder_of(config: Path | None) -> Path:
+    """The project's own SQL folder: beside its config, else here."""
+    return (config.parent if config else Path()) / "sql"
+
+
+def list_files(project: Path, as_json: bool) -> None:
+    """Print every file in build order, macros first."""
+    found = Catalog.load(project)
+    files = [*found.macros, *found.files.values()]
+    if as_json:
+        show.write_json([
+            {"stage": f.stage, "table": f.table, "version": f.version, "digest": f.digest,
+             "purpose": f.purpose, "file": f.where} for f in files
+        ])  # fmt: skip
+        return
+    show.write_table(
+        ("stage", "table", "version", "purpose"), [(f.stage, f.table, f.version, f.purpose) for f in files]
+    )
+
+
+def show_file(project: Path, table: str, as_json: bool) -> None:
+    """Print the text of a table's file; a name without its schema will do where it is the only one."""
+    found = Catalog.load(project)
+    files = {file.table: file for file in (*found.macros, *found.files.values())}
+    fitting = [name for name in files if table in (name, name.partition(".")[2])]
+    if len(fitting) != 1:
+        told = f"it could be {' or '.join(fitting)}" if fitting else f"there are {len(files)} files"
+        raise ConfigError(
+            f'sql show: "{table}" names {len(fitting) or "no"} SQL file{"s"[: len(fitting)]}; {told}.'
+            f"{nearest(table, [*files, *(name.partition('.')[2] for name in files)])} See `behavsql sql list`."
+        )
+    file = files[fitting[0]]
+    text = file.path.read_text(encoding="utf-8")
+    if as_json:
+        show.write_json({"table": file.table, "file": file.where, "version": file.version, "sql": text})
+    else:
+        print(text, end="" if text.endswith("\n") else "\n")
+
+
+def lock(project: Path, as_json: bool) -> None:
+    """Rewrite versions.toml; SqlFileError lists the files that changed under their old version."""
+    folder = _folder_to_lock(project)
+    found = _only_in(folder, Catalog.load(folder))
+    path = folder / VERSIONS
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    if problems := catalog.unbumped(found, catalog.locked_versions(old)):
+        raise SqlFileError("\n".join(problems))
+    new = catalog.render_lock(found)
+    path.write_text(new, encoding="utf-8")
+    count = len(found.files) + len(found.macros)
+    if as_json:
+        show.write_json({"path": str(path), "files": count, "changed": new != old})
+    else:
+        print(f"{shown(path)}: {count} files, {'rewritten' if new != old else 'unchanged'}")
+
+
+def _folder_to_lock(project: Path) -> Path:
+    """The project's folder, else the package's own where that is a checkout and not an install."""
+    package = Path(str(catalog.package_folder()))
+    if project.is_dir():
+        return project
+    if (package.parent / "pyproject.toml").exists():
+        return package
+    raise ConfigError(
+        f"{project}: there is no such folder; allowed is a project with SQL files of its own. "
+        f"Start one with `behavsql sql new features NAME`."
+    )
+
+
+def _only_in(folder: Path, found: Catalog) -> Catalog:
+    inside = folder.resolve()
+    own = [name for name, file in found.files.items() if Path(str(file.path)).resolve().is_relative_to(inside)]
+    macros = [macro for macro in found.macros if Path(str(macro.path)).resolve().is_relative_to(inside)]
+    return replace(found, files={name: found.files[name] for name in own}, macros=tuple(macros))
+
+
+def new(project: Path, kind: str, name: str, as_json: bool) -> None:
+    """Write a starter that already builds; ConfigError rather than overwrite or override."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ConfigError(
+            f'sql new: "{name}" cannot name a table; allowed are lower-case letters, digits and _, '
+            f"a letter first. Choose another name."
+        )
+    path = project / STAGES[kind] / f"{name}.sql"
+    if path.exists():
+        raise ConfigError(f"{shown(path)}: the file exists; allowed is a new name. Edit it, or choose another.")
+    if f"{kind}.{name}" in Catalog.load(project).files:
+        raise ConfigError(
+            f"sql new: {kind}.{name} is shipped with behavsql; allowed is a new name. To override it: "
+            f"behavsql sql show {kind}.{name} > {shown(path)}"
+        )
+    starter = importlib.resources.files("behavsql.cli") / "starters" / f"{kind}.sql"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(starter.read_text(encoding="utf-8").replace("NAME", name), encoding="utf-8")
+    if as_json:
+        show.write_json({"path": str(path), "table": f"{kind}.{name}"})
+        return
+    print(shown(path))
+    print(f"It builds as it stands: edit it, then `behavsql build -s {kind}.{name}`.", file=sys.stderr)

@@ -1,0 +1,17 @@
+-- purpose: the first cleaning rule that a raw event breaks; NULL for a good one
+-- version: 1
+create or replace macro rejection_rule(
+    user_id, event_at, unread_at, unread_value, value, quantity,
+    earliest_at, latest_at, max_value, max_quantity
+) as
+    case
+        when user_id is null then 'missing_user'
+        when unread_at is not null then 'unparsable_time'
+        when event_at is null then 'missing_time'
+        when event_at > latest_at then 'future_time'
+        when event_at < earliest_at then 'time_before_min_date'
+        when unread_value is not null then 'unparsable_value'
+        -- A negative price is a mistake; a negative quantity is a return.
+        when value < 0 and coalesce(quantity, 1) >= 0 then 'negative_value'
+        when abs(value) > max_value or abs(quantity) > max_quantity then 'absurd_value'
+    end

@@ -1,0 +1,40 @@
+-- purpose: one row per item, with the name and category it was first seen under
+-- grain:   item_id
+-- inputs:  raw.items, raw.events, staging.events
+-- scope:   global
+-- version: 1
+with
+
+-- First seen, not most frequent: what is known at a cutoff must not change with later events.
+named as (
+    select
+        events.item_id,
+        arg_min(raw_events.category, (events.event_at, events.raw_row)) as category,
+        arg_min(raw_events.title, (events.event_at, events.raw_row)) as title,
+        min(events.event_at) as first_seen_at,
+        count(*) as count_events,
+    from staging.events as events
+    inner join raw.events as raw_events on raw_events.rowid = events.raw_row
+    where events.item_id is not null
+    group by events.item_id
+),
+
+described as (
+    select
+        item_id,
+        min(category) as category,
+        min(title) as title,
+    from raw.items
+    where item_id is not null
+    group by item_id
+)
+
+select
+    item_id,
+    coalesce(described.category, named.category) as category,
+    coalesce(described.title, named.title) as title,
+    named.first_seen_at,
+    coalesce(named.count_events, 0) as count_events,
+from named
+full outer join described using (item_id)
+order by item_id

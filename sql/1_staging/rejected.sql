@@ -1,0 +1,52 @@
+-- purpose: every input row that did not become an event, with the rule it broke
+-- grain:   source, source_row, rule
+-- inputs:  raw.events, raw.sources, raw.lines, staging.events
+-- params:  min_date, latest_possible_at, max_value, max_quantity
+-- check:   rule is not null and reason is not null
+-- scope:   global
+-- version: 1
+with
+
+judged as (
+    select
+        events.*,
+        events.rowid as raw_row,
+        events.rowid - sources.first_rowid + 1 as source_row,
+        rejection_rule(
+            events.user_id, events.event_at, events.unread_at, events.unread_value,
+            events.value, events.quantity,
+            case when sources.has_dates then getvariable('min_date') end,
+            case when sources.has_dates then getvariable('latest_possible_at') end,
+            getvariable('max_value'), getvariable('max_quantity')
+        ) as rule,
+    from raw.events as events
+    inner join raw.sources as sources on sources.source = events.source
+),
+
+refused as (
+    select
+        source,
+        source_row,
+        coalesce(rule, 'duplicate') as rule,
+        case coalesce(rule, 'duplicate')
+            when 'missing_user' then 'no user id'
+            when 'unparsable_time' then 'not a time: ' || unread_at
+            when 'missing_time' then 'no time'
+            when 'future_time' then 'in the future: ' || event_at
+            when 'time_before_min_date' then 'before min_date: ' || event_at
+            when 'unparsable_value' then 'not a number: ' || unread_value
+            when 'negative_value' then 'negative value: ' || value
+            when 'absurd_value' then 'beyond max_value or max_quantity: '
+                || coalesce(value, 0) || ' for ' || coalesce(quantity, 1)
+            when 'duplicate' then 'the same event stands in an earlier row'
+        end as reason,
+    from judged
+    -- What was accepted and is still no event repeats an earlier row.
+    where rule is not null
+        or raw_row not in (select raw_row from staging.events)
+)
+
+select source, source_row, rule, reason from refused
+union all
+select source, source_row, 'malformed_line' as rule, reason from raw.lines
+order by source, source_row

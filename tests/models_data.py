@@ -1,0 +1,59 @@
+"""Questions with a known answer: what a model scores on them says whether it learns."""
+
+import numpy as np
+import polars as pl
+
+from behavsql.frames import Table
+
+NOISE = ("noise_1", "noise_2", "noise_3")
+
+
+def questions(kind: str, n: int, seed: int, predictable: bool = True) -> Table:
+    """n questions whose label follows `signal`, `plan` and the last window, or nothing at all."""
+    random = np.random.default_rng(seed)
+    signal = random.normal(size=n)
+    plan = random.choice(["free", "pro", "team"], size=n, p=[0.6, 0.3, 0.1])
+    label = _label(kind, signal + 0.5 * (plan == "pro"), random)
+    last_window = _last_window(kind, label, random)
+    if not predictable:
+        order = random.permutation(n)
+        label, last_window = label[order], last_window[random.permutation(n)]
+    return Table(
+        features=_features(signal, plan, random),
+        label=label,
+        users=np.arange(n, dtype=np.int64) // 2,
+        last_window=last_window,
+        task="purchase",
+        kind=kind,
+    )
+
+
+def _label(kind: str, score: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    if kind == "binary":
+        return (random.random(len(score)) < 1 / (1 + np.exp(-3 * score))).astype(np.float64)
+    if kind == "count":
+        return random.poisson(np.exp(0.8 * score)).astype(np.float64)
+    spent = random.random(len(score)) < 0.8
+    return spent * np.exp(0.8 * score + random.normal(0, 0.3, len(score))) * 20
+
+
+def _last_window(kind: str, label: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The label again, most of the time."""
+    if kind == "binary":
+        return np.where(random.random(len(label)) < 0.9, label, 1 - label)
+    return label * random.uniform(0.7, 1.3, len(label))
+
+
+def _features(signal: np.ndarray, plan: np.ndarray, random: np.random.Generator) -> pl.DataFrame:
+    """What is known: the signal, its noisy twin with gaps, a category, noise and a constant."""
+    n = len(signal)
+    gaps = random.random(n) < 0.3
+    twin = np.where(gaps, np.nan, np.exp(signal + random.normal(size=n)))
+    frame = pl.DataFrame({"signal": signal, "twin": twin, "plan": plan, "always": np.ones(n)})
+    noise = [pl.Series(name, random.normal(size=n)) for name in NOISE]
+    gone = pl.Series(random.random(n) < 0.1)
+    return frame.with_columns(
+        pl.col("twin").fill_nan(None),
+        pl.when(gone).then(None).otherwise(pl.col("plan")).alias("plan"),
+        *noise,
+    )
