@@ -10,19 +10,19 @@ from behavsql.metrics import FLOOR
 
 MIN_PER_CLASS = 10
 ISOTONIC_POSITIVES = 1000
-METHODS = ("identity", "none", "sigmoid", "isotonic")
+METHODS = ("floor", "none", "sigmoid", "isotonic")
 
 
 class Calibrator:
     """A weakly increasing map from score to probability, learned on held-out rows.
 
-    identity  the score as it is, unclipped: counts and amounts
+    floor     the score, or `least` where it is smaller: counts and amounts
     none      the score, clipped: before `fit`, and where fit saw fewer than 10 positives or
               fewer than 10 negatives (so also a single class), too few to learn anything from
     sigmoid   1 / (1 + exp(-(slope * logit(score) + intercept))): under 1,000 positives
     isotonic  straight lines between knots, flat beyond them: from 1,000 positives on
 
-    All but identity clip to [1e-6, 1 - 1e-6]. Maps are flat in places (isotonic steps, clipping),
+    All but floor clip to [1e-6, 1 - 1e-6]. Maps are flat in places (isotonic steps, clipping),
     so distinct scores may get one probability: keep the raw score beside it and rank by
     probability, then raw score.
     """
@@ -34,14 +34,15 @@ class Calibrator:
         intercept: float = 0.0,
         x: Sequence[float] = (),
         y: Sequence[float] = (),
+        least: float = 0.0,
     ) -> None:
-        self.method, self.slope, self.intercept = method, slope, intercept
+        self.method, self.slope, self.intercept, self.least = method, slope, intercept, least
         self.x, self.y = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
 
     @classmethod
-    def identity(cls) -> Self:
-        """The map that changes nothing, for counts and amounts."""
-        return cls("identity")
+    def floor(cls, least: float) -> Self:
+        """The map for counts and amounts: nobody's expected value is smaller than `least`."""
+        return cls("floor", least=float(least))
 
     def fit(self, score: np.ndarray, label: np.ndarray) -> Self:
         """Learn the map from scores (n,) and labels (n,) of 0 and 1; any row order, same map.
@@ -63,8 +64,8 @@ class Calibrator:
     def transform(self, score: np.ndarray) -> np.ndarray:
         """(n,) scores to (n,) probabilities, from the stored numbers alone; NaN stays NaN."""
         score = np.asarray(score, dtype=np.float64)
-        if self.method == "identity":
-            return score.copy()
+        if self.method == "floor":
+            return np.maximum(score, self.least)
         if self.method == "sigmoid":
             # beyond 20 the result is past the clip anyway, and exp cannot overflow
             line = np.clip(self.slope * _logit(score) + self.intercept, -20, 20)
@@ -79,12 +80,14 @@ class Calibrator:
             return {"method": self.method, "slope": self.slope, "intercept": self.intercept}
         if self.method == "isotonic":
             return {"method": self.method, "x": self.x.tolist(), "y": self.y.tolist()}
+        if self.method == "floor":
+            return {"method": self.method, "least": self.least}
         return {"method": self.method}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, object]) -> Self:
         """Inverse of `to_dict`; ModelError where the numbers are missing or do not fit."""
-        keys = {"sigmoid": {"slope", "intercept"}, "isotonic": {"x", "y"}}
+        keys = {"sigmoid": {"slope", "intercept"}, "isotonic": {"x", "y"}, "floor": {"least"}}
         method = stored.get("method")
         wanted = {"method"} | keys.get(str(method), set())
         if method not in METHODS or set(stored) != wanted:

@@ -19,9 +19,9 @@ import duckdb
 
 from behavsql.config import Config, Source
 from behavsql.errors import SourceError
+from behavsql.mapping import event_columns, text, user_key
 from behavsql.quoting import identifier, literal
 
-ORIGIN = "timestamp '2000-01-01'"  # where sources without dates start counting
 MISSING = ["", "NULL", "null", "NaN", "nan", "NA", "None", "none", "\\N"]
 FORMATS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".gz": "csv", ".parquet": "parquet",
@@ -168,7 +168,7 @@ def _load_events(
         for name, type_ in fields.items()
     )
     first = con.execute("select count(*) from raw.events").fetchall()[0][0]
-    columns = ", ".join(f"{sql} as {name}" for name, sql in _event_columns(source, scan.types).items())
+    columns = ", ".join(f"{sql} as {name}" for name, sql in event_columns(source, scan.types).items())
     try:
         con.execute(
             f"insert into raw.events by name select {columns}, struct_pack({packed}) as attributes "
@@ -217,104 +217,6 @@ def _note_source(
     )
 
 
-def _event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
-    """Name in raw.events -> SQL over the source's own columns."""
-    columns = source.columns
-    at, unread_at = _time(source, types)
-    value, unread_value = _amount(columns.value or columns.price, types)
-    quantity, unread_quantity = _amount(columns.quantity, types)
-    if columns.price and columns.quantity:
-        value = f"try_cast({value} * {quantity} as decimal(18, 4))"
-    return {
-        "source": literal(source.name),
-        "user_id": user_key(columns.user_parts, types),
-        "item_id": _text(columns.item_id, types),
-        "event_type": _word(source),
-        "event_at": at,
-        "unread_at": unread_at,
-        "value": value,
-        "unread_value": f"coalesce({unread_value}, {unread_quantity})",
-        "quantity": quantity,
-        "category": _text(columns.category, types),
-        "title": _text(columns.title, types),
-    }
-
-
-def _text(column: str | None, types: dict[str, str]) -> str:
-    """A column as text; whole numbers stored as doubles lose their `.0`, NaN is missing."""
-    if column is None:
-        return "cast(null as varchar)"
-    name = identifier(column)
-    if types[column] in ("DOUBLE", "FLOAT"):
-        return (
-            f"case when isfinite({name}) then coalesce("
-            f"case when {name} = trunc({name}) then cast(try_cast({name} as bigint) as varchar) end, "
-            f"cast({name} as varchar)) end"
-        )
-    if types[column] == "VARCHAR":
-        return f"nullif({name}, '')"
-    return f"cast({name} as varchar)"
-
-
-def user_key(parts: list[str], types: dict[str, str]) -> str:
-    """One column as text, or several joined by `|` (escaped inside, so that no two users merge)."""
-    if len(parts) == 1:
-        return _text(parts[0], types)
-    escaped = [rf"replace(replace({_text(part, types)}, '\', '\\'), '|', '\|')" for part in parts]
-    return " || '|' || ".join(escaped)
-
-
-def _word(source: Source) -> str:
-    if flag := source.columns.type_flag:
-        truth = f"lower(cast({identifier(flag)} as varchar)) in ('1', 'true', 't', 'yes', 'y', '1.0')"
-        return f"case when {truth} then {literal(flag.lower())} else 'view' end"
-    if column := source.columns.event_type:
-        return f"coalesce(nullif(cast({identifier(column)} as varchar), ''), {literal(source.default_type)})"
-    return literal(source.default_type)
-
-
-def _amount(column: str | None, types: dict[str, str]) -> tuple[str, str]:
-    """(number, the text that is no number): NULL, NaN and infinities are all missing."""
-    if column is None:
-        return "cast(null as decimal(18, 4))", "cast(null as varchar)"
-    name = identifier(column)
-    number = f"try_cast({name} as decimal(18, 4))"
-    if types[column] in ("DOUBLE", "FLOAT"):
-        number = f"try_cast(case when isfinite({name}) then {name} end as decimal(18, 4))"
-        unread = f"case when isfinite({name}) and {number} is null then cast({name} as varchar) end"
-        return number, unread
-    finite = f"coalesce(isfinite(try_cast({name} as double)), true)" if types[column] == "VARCHAR" else "true"
-    return number, f"case when {name} is not null and {number} is null and {finite} then cast({name} as varchar) end"
-
-
-def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
-    """(UTC timestamp, the text that is no time)."""
-    name = identifier(source.columns.event_at)
-    type_ = types[source.columns.event_at]
-    number = f"try_cast({name} as double)"
-    if not source.has_dates:
-        seconds = {"days": 86_400, "seconds": 1, "order": 1}[source.at_unit]
-        at = f"{ORIGIN} + to_microseconds(try_cast(round({number} * {seconds * 1_000_000}) as bigint))"
-    elif source.at_unit != "timestamp":
-        scale = {"epoch": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}[source.at_unit]
-        # Beyond the year 9999 is no time: out of the calendar's range it would stop the build.
-        micros = f"try_cast(round({number} * {scale}) as bigint)"
-        at = f"make_timestamp(case when abs({micros}) < 253402300800000000 then {micros} end)"
-    elif source.at_format:
-        at = f"try_strptime({name}, {literal(source.at_format)})"
-    elif type_ == "TIMESTAMP WITH TIME ZONE":
-        at = f"timezone('UTC', {name})"
-    elif type_ == "VARCHAR":
-        # A text with an offset is read with it; one without is in the source's own zone.
-        at = f"coalesce(try_cast({name} as timestamp), timezone('UTC', try_cast({name} as timestamptz)))"
-    else:
-        at = f"try_cast({name} as timestamp)"
-    if source.at_timezone != "UTC" and type_ != "TIMESTAMP WITH TIME ZONE" and source.has_dates:
-        at = f"timezone('UTC', timezone({literal(source.at_timezone)}, {at}))"
-    at = f"case when isfinite({at}) then {at} end"
-    return at, f"case when {name} is not null and ({at}) is null then cast({name} as varchar) end"
-
-
 def _load_facts(con: duckdb.DuckDBPyConnection, kind: str, sources: list[tuple[Source, _Scan]]) -> None:
     """Facts about items or users that hold from the start; only named attributes become columns."""
     names = sorted({name for source, _ in sources for name in source.attributes})
@@ -326,14 +228,14 @@ def _load_facts(con: duckdb.DuckDBPyConnection, kind: str, sources: list[tuple[S
     for source, scan in sources:
         columns = source.columns
         packed = ", ".join(
-            f"{identifier(name)} := " + _text(name if name in scan.types else None, scan.types)
+            f"{identifier(name)} := " + text(name if name in scan.types else None, scan.types)
             for name in names
         )
         user = user_key(columns.user_parts, scan.types) if columns.user_parts else "null"
         con.execute(
             f"insert into raw.{kind} by name select {literal(source.name)} as source, {user} as user_id, "
-            f"{_text(columns.item_id, scan.types)} as item_id, {_text(columns.category, scan.types)} as category, "
-            f"{_text(columns.title, scan.types)} as title, struct_pack({packed or 'nothing := null::varchar'}) "
+            f"{text(columns.item_id, scan.types)} as item_id, {text(columns.category, scan.types)} as category, "
+            f"{text(columns.title, scan.types)} as title, struct_pack({packed or 'nothing := null::varchar'}) "
             f"as attributes from {scan.relation}"
         )
         _note_lines(con, source)

@@ -1,6 +1,7 @@
 """One task's models: fitted, calibrated, compared, and the best one allowed to speak."""
 
 import json
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -16,8 +17,12 @@ from behavsql.errors import ModelError
 from behavsql.frames import Asked
 from behavsql.metrics import DIRECTION, best_threshold, evaluate, intervals, paired_gain
 from behavsql.models import MODEL_SETS, model_class
-from behavsql.models.base import Model
+from behavsql.models.base import LEAST_SHARE, Model
 from behavsql.tasks import Task
+
+# Threads that wait should sleep: spinning ones, on cores that other work shares, were seen to make
+# a fit thirty times slower. Read when the first OpenMP library is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _TABLES = """
 create schema if not exists models;
@@ -96,7 +101,7 @@ def _train_one(model: Model, asked: Asked, task: Task) -> Trained:
             f"model {model.name}, task {task.name}: {int((~np.isfinite(raw[~train])).sum())} predictions "
             f"are not finite; every prediction must be a number. Leave the model out and report this."
         )
-    calibrator = Calibrator.identity()
+    calibrator = Calibrator.floor(LEAST_SHARE * table.label[train].mean())
     if task.kind == "binary":
         calibrator = Calibrator().fit(raw[fit_half], table.label[fit_half])
     score = np.full(len(table), np.nan)

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from behavsql import build, warehouse
+from behavsql.build import Built, build, dry_run
 from behavsql.cli import show
 from behavsql.cli.places import BUNDLED, shown
 from behavsql.config import Config
+from behavsql.plan import Step
 from behavsql.progress import Progress
+from behavsql.warehouse import connect
 
 RESULTS = """
 select tasks.task, tasks.status, tasks.reason, tasks.purpose as question, tasks.metric,
@@ -36,12 +38,12 @@ class Ask:
 def run(config: Config, ask: Ask) -> None:
     """Build as asked, or only plan it, and print what came of it."""
     if ask.dry_run:
-        _print_plan(build.dry_run(config, select=ask.select, full=ask.full), ask)
+        _print_plan(dry_run(config, select=ask.select, full=ask.full), ask)
         return
     progress = Progress(ask.quiet)
     if config.attribution:
         progress.say(config.attribution)
-    built = build.build(config, select=ask.select, full=ask.full, progress=progress)
+    built = build(config, select=ask.select, full=ask.full, progress=progress)
     if ask.as_json:
         show.write_json(_as_json(built))
     elif not ask.quiet:
@@ -57,7 +59,17 @@ def announce_sample() -> None:
     )
 
 
-def _print_plan(steps: list[build.Step], ask: Ask) -> None:
+def list_demos(as_json: bool) -> None:
+    """Print the bundled data sets."""
+    from behavsql.demos import DEMOS
+
+    if as_json:
+        show.write_json([{"name": name, "about": about} for name, about in DEMOS.items()])
+    else:
+        show.write_table(("demo", "about"), list(DEMOS.items()))
+
+
+def _print_plan(steps: list[Step], ask: Ask) -> None:
     if ask.as_json:
         show.write_json([{"step": s.name, "verb": s.verb, "reason": s.reason} for s in steps])
         return
@@ -68,7 +80,7 @@ def _print_plan(steps: list[build.Step], ask: Ask) -> None:
         print(f"{len(due)} of {len(steps)} steps would run; nothing was run.", file=sys.stderr)
 
 
-def _as_json(built: build.Built) -> dict[str, Any]:
+def _as_json(built: Built) -> dict[str, Any]:
     is_published = built.path.exists()
     return {
         "path": str(built.path),
@@ -78,7 +90,7 @@ def _as_json(built: build.Built) -> dict[str, Any]:
     }
 
 
-def _print_summary(built: build.Built) -> None:
+def _print_summary(built: Built) -> None:
     place = shown(built.path)
     if built.steps and "publish" not in built.steps:
         print(f"{len(built.steps)} steps in {built.seconds:,.1f} s; {place} is as it was.")
@@ -90,14 +102,14 @@ def _print_summary(built: build.Built) -> None:
         print(f"nothing changed since {_last_run(built.path)}; nothing ran\n\n{place}\n")
     found = results(built.path)
     for line in summary_lines(found):
-        print(f"  {line}".rstrip())
+        print(f"  {line}")
     if query := _suggestion(found, built.path):
         print(f"\ntry: {query}")
 
 
 def results(path: Path) -> list[dict[str, Any]]:
     """One entry per task: what is published, its deciding metric, and the best reference's."""
-    with warehouse.connect(path) as con:
+    with connect(path) as con:
         cursor = con.execute(RESULTS)
         names = [column[0] for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -130,14 +142,14 @@ def summary_lines(found: list[dict[str, Any]]) -> list[str]:
             rows.append((task["task"], task["status"], task["reason"] or "", ""))
             continue
         measured = show.between(task["value"], task["low"], task["high"])
-        against = f"{task['reference']} {show.number(task['reference_value'])}"
+        against = f"against {task['reference']} {show.number(task['reference_value'])}"
         if task["family"] == "reference":
-            against = "no model is surely better"
+            against = "no model surely beats it"
         rows.append((task["task"], task["model"] or "", f"{task['metric']} {measured}", against))
     sizes = [max((len(row[place]) for row in rows), default=0) for place in (0, 1)]
     third = max((len(row[2]) for row in rows if row[3]), default=0)
     return [
-        f"{task:<{sizes[0]}}  {model:<{sizes[1]}}  {told:<{third}}" + (f"  against {against}" if against else "")
+        f"{task:<{sizes[0]}}  {model:<{sizes[1]}}  {told:<{third}}  {against}".rstrip()
         for task, model, told, against in rows
     ]
 
@@ -152,6 +164,6 @@ def _suggestion(found: list[dict[str, Any]], path: Path) -> str | None:
 
 
 def _last_run(path: Path) -> str:
-    with warehouse.connect(path) as con:
+    with connect(path) as con:
         last = con.execute("select max(finished_at) from meta.runs where status = 'done'").fetchall()[0][0]
     return f"{last:%Y-%m-%d %H:%M} UTC"

@@ -8,12 +8,17 @@ from behavsql.config import Config
 BUNDLED = "retail"
 
 
+def has_config() -> bool:
+    """Whether there is a config in the current folder."""
+    return Path(config.FILE_NAME).exists()
+
+
 def choose_config(
     path: Path | None, warehouse: Path | None = None, models: str | None = None, demo: str | None = None
 ) -> Config:
     """The named demo's config, else `path`, else ./behavsql.toml, else the bundled sample's."""
     folder = str(warehouse.absolute()) if warehouse else None
-    if demo or not (path or Path(config.FILE_NAME).exists()):
+    if demo or not (path or has_config()):
         from behavsql.demos import demo_config
 
         return demo_config(demo or BUNDLED, Path(folder) if folder else None, models=models)

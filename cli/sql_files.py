@@ -1,6 +1,5 @@
 """The `behavsql sql` commands: what SQL files there are, their versions, and starters for new ones."""
 
-import importlib.resources
 import re
 import sys
 from dataclasses import replace
@@ -10,6 +9,7 @@ from behavsql import catalog
 from behavsql.catalog import Catalog
 from behavsql.cli import show
 from behavsql.cli.places import shown
+from behavsql.cli.starters import STARTERS
 from behavsql.errors import ConfigError, SqlFileError
 from behavsql.sql_header import nearest
 
@@ -108,9 +108,8 @@ def new(project: Path, kind: str, name: str, as_json: bool) -> None:
             f"sql new: {kind}.{name} is shipped with behavsql; allowed is a new name. To override it: "
             f"behavsql sql show {kind}.{name} > {shown(path)}"
         )
-    starter = importlib.resources.files("behavsql.cli") / "starters" / f"{kind}.sql"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(starter.read_text(encoding="utf-8").replace("NAME", name), encoding="utf-8")
+    path.write_text(STARTERS[kind].replace("NAME", name), encoding="utf-8")
     if as_json:
         show.write_json({"path": str(path), "table": f"{kind}.{name}"})
         return

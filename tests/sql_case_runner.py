@@ -69,14 +69,14 @@ class Case:
     error: str | None = None
 
 
-def read_cases(path: Path) -> list[Case]:
-    """The cases of a file, each with what stands before the first one."""
-    shared, *texts = re.split(r"^=== ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+def parse_cases(text: str) -> list[Case]:
+    """The cases of a file's text, each with what stands before the first one."""
+    shared, *texts = re.split(r"^=== ", text, flags=re.MULTILINE)
     common = Case("")
     _read_sections(common, shared)
     cases = []
-    for text in texts:
-        name, _, body = text.partition("\n")
+    for part in texts:
+        name, _, body = part.partition("\n")
         case = Case(name.strip(), dict(common.params), dict(common.tables), common.expect)
         _read_sections(case, body)
         cases.append(case)
@@ -121,7 +121,7 @@ def catalog() -> Catalog:
 @cache
 def built_columns() -> dict[str, dict[str, str]]:
     """Every table and view of a whole build of seven events -> its columns with their types."""
-    with duckdb.connect() as con, tempfile.TemporaryDirectory() as folder:
+    with duckdb.connect(config={"threads": 1}) as con, tempfile.TemporaryDirectory() as folder:
         con.execute("attach ':memory:' as raw")
         for name, query in _SOURCES.items():
             con.execute(f"copy ({query}) to {literal(f'{folder}/{name}.parquet')}")
@@ -177,7 +177,7 @@ def _defaults(project: config.Config) -> dict[str, object]:
 
 def run(file: SqlFile, case: Case) -> tuple[list[tuple], list[tuple]]:
     """(rows the file made, rows the case expects), both of the expected columns in grain order."""
-    with duckdb.connect() as con:
+    with duckdb.connect(config={"threads": 1}) as con:
         con.execute("set timezone = 'UTC'; attach ':memory:' as raw")
         transform.prepare(con, catalog())
         transform.set_params(con, _defaults(_project(Path())) | _params(case.params))

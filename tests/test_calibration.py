@@ -149,12 +149,10 @@ def test_a_calibrated_score_is_left_about_alone() -> None:
         assert np.abs(fitted.transform(chance) - chance).mean() < 0.02
 
 
-def test_identity_for_amounts_changes_nothing_and_copies() -> None:
-    spend = np.array([0.0, -1.0, 250.5, np.nan])
-    identity = Calibrator.from_dict(Calibrator.identity().to_dict())
-    found = identity.transform(spend)
-    np.testing.assert_array_equal(found, spend)
-    assert found is not spend
+def test_a_floor_for_amounts_lifts_only_what_is_below_it() -> None:
+    spend = np.array([0.0, 2.0, 250.5, np.nan])
+    floor = Calibrator.from_dict(Calibrator.floor(2.5).to_dict())
+    np.testing.assert_array_equal(floor.transform(spend), [2.5, 2.5, 250.5, np.nan])
 
 
 def test_what_cannot_be_learned_from_is_refused() -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from behavsql.errors import ModelError
 from behavsql.frames import Table
 
+LEAST_SHARE = 0.01  # of the mean label: nobody's expected count or amount is called smaller
+
 
 class Model(ABC):
     """One way to answer one kind of question.
@@ -100,11 +102,18 @@ def labels(model: Model, table: Table, classes: int = 1) -> np.ndarray:
 
 
 def loss(kind: str, label: np.ndarray, prediction: np.ndarray) -> float:
-    """What hyperparameters are chosen by: log loss for binary, else mean squared error."""
-    if kind != "binary":
-        return float(np.mean((label - prediction) ** 2))
-    p = np.clip(prediction, 1e-6, 1 - 1e-6)
-    return float(-np.mean(label * np.log(p) + (1 - label) * np.log(1 - p)))
+    """What hyperparameters are chosen by: the loss that later decides between models.
+
+    Log loss for binary, Poisson deviance for count, Tweedie deviance (power 1.5) for amount; means
+    count as at least a hundredth of the labels' own, as they will when the model is used.
+    """
+    from sklearn import metrics
+
+    if kind == "binary":
+        p = np.clip(prediction, 1e-6, 1 - 1e-6)
+        return float(-np.mean(label * np.log(p) + (1 - label) * np.log(1 - p)))
+    mean = np.maximum(prediction, max(LEAST_SHARE * label.mean(), 1e-6))
+    return float(metrics.mean_tweedie_deviance(label, mean, power=1.0 if kind == "count" else 1.5))
 
 
 def at_most(table: Table, rows: int, seed: int) -> Table:

@@ -16,6 +16,7 @@ daily as (
         min(event_at) as first_event_at,
         max(event_at) as last_event_at,
         max(event_id) as last_event_id,
+        min(event_at) filter (where role not in ('return', 'other')) as first_active_at,
         max(event_at) filter (where role not in ('return', 'other')) as last_active_at,
         max(event_at) filter (where role = 'view') as last_view_at,
         max(event_at) filter (where role = 'click') as last_click_at,

@@ -7,7 +7,8 @@
 -- version: 1
 with
 
--- A cutoff is the last microsecond of a bucket, on a grid that starts at 1970, not at the data.
+-- A cutoff is the last microsecond of a bucket, on a grid that is the same for all data: steps
+-- count from Monday 2000-01-03, as time_bucket does, so weekly cutoffs close Sundays.
 grid as (
     select
         tasks.*,

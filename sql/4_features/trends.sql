@@ -1,6 +1,8 @@
 -- purpose: whether the user does more or less than before: recent rates against longer ones
 -- grain:   user_id, cutoff_at
 -- inputs:  features.frequency, features.monetary, features.recency
+-- params:  bucket
+-- check:   active_days_share between 0 and 1
 -- version: 1
 -- 1 is steady, above 1 rising, 0 silent lately; NULL where there is nothing to compare with.
 select
@@ -19,7 +21,11 @@ select
     ) as value_90d_to_lifetime_ratio,
     count_events_7d - (count_events_30d - count_events_7d) * 7 / 23 as events_7d_change,
     value_30d - (value_90d - value_30d) / 2 as value_30d_change,
-    count_active_days_lifetime / greatest(days_since_first_event, 1) as active_days_share,
+    -- Begun days (hours, where a bucket is one) count whole, else two visits an hour apart over
+    -- midnight would be a share above 1.
+    count_active_days_lifetime / greatest(
+        ceil(days_since_first_event * 86400 / epoch(getvariable('bucket'))), 1
+    ) as active_days_share,
 from features.frequency as frequency
 inner join features.monetary as monetary
     on monetary.user_id = frequency.user_id

@@ -13,7 +13,7 @@ select
     windows.user_id,
     windows.cutoff_at,
     coalesce(
-        days_between(windows.cutoff_at, min(days.last_active_at)),
+        days_between(windows.cutoff_at, min(days.first_active_at)),
         days_between(windows.cutoff_at, any_value(windows.window_ends_at))
     ) as label,
 from cutoffs.windows as windows

@@ -1,0 +1,118 @@
+"""What the tests of whole builds share: one built shop, and small projects to build anew."""
+
+import functools
+import os
+
+os.environ["OMP_NUM_THREADS"] = "2"  # before lightgbm is loaded; more threads only wait here
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+from clickstream import COLUMNS, clickstream, dirtied
+
+from behavsql import config, ingest, models, plan, transform
+from behavsql.build import Built, build
+from behavsql.catalog import Catalog
+from behavsql.config import Config
+from behavsql.progress import Progress
+from behavsql.warehouse import connect
+
+QUICK = ("prevalence", "persistence", "decision_tree")
+SHIPPED = ("churn", "click", "engagement", "next_visit", "purchase", "spend")
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A project that was built, and what is known of its events."""
+
+    config: Config
+    built: Built
+    events: pl.DataFrame  # the clean ones
+    dirt: dict[str, int]  # rule -> rows it must remove
+
+
+class Heard(Progress):
+    """Keeps what a build says instead of printing it."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def say(self, text: str = "") -> None:
+        self.lines.append(text)
+
+
+def project(
+    folder: Path, events: pl.DataFrame | None = None, *, only: tuple[str, ...] = SHIPPED, **parts: object
+) -> Config:
+    """A project of one source called shop; `parts` go to the source, `settings`, `types`, `tasks`."""
+    source = {"name": "shop", "path": "events.parquet", "columns": COLUMNS}
+    data = {key: parts.pop(key) for key in ("types", "tasks") if key in parts}
+    off = {task: {"enabled": False} for task in SHIPPED if task not in only}
+    data["tasks"] = off | data.get("tasks", {})
+    settings = {"models": "fast", "threads": 2} | parts.pop("settings", {})
+    if events is not None:
+        events.write_parquet(folder / "events.parquet")
+    return config.from_dict(data | {"settings": settings, "source": [source | parts]}, folder, "behavsql.toml")
+
+
+@functools.cache
+def shipped() -> Catalog:
+    """The package's own SQL files."""
+    return Catalog.load()
+
+
+def stage(project: Config, last: int = 1, catalog: Catalog | None = None) -> duckdb.DuckDBPyConnection:
+    """The raw tables and the stages up to `last`, in memory; stages from 2 need `meta` made before."""
+    catalog = catalog or shipped()
+    con = duckdb.connect()
+    con.execute("attach ':memory:' as raw; set timezone = 'UTC'; set enable_progress_bar = false")
+    ingest.ingest(con, project)
+    transform.prepare(con, catalog)
+    transform.set_params(con, plan.settings_params(project) | {"latest_possible_at": datetime(2100, 1, 1)})
+    for file in catalog.files.values():
+        if file.stage_number <= last:
+            transform.run_file(con, file)
+    return con
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Seven hundred users over 120 days, read from a shuffled and dirty CSV, all tasks built."""
+    folder = tmp_path_factory.mktemp("shop")
+    events = clickstream()
+    text, dirt = dirtied(events)
+    (folder / "events.csv").write_text(text, encoding="utf-8")
+    made = project(folder, path="events.csv")
+    return Shop(made, build(made, progress=Progress(quiet=True)), events, dirt)
+
+
+@pytest.fixture
+def con(shop: Shop) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The shop's warehouse, open as its readers open it."""
+    with connect(shop.built.path) as con:
+        yield con
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three models instead of five, none slow: for tests that are not about the models."""
+    monkeypatch.setitem(models.MODEL_SETS, "fast", QUICK)
+
+
+@pytest.fixture
+def rows() -> Callable[..., list[tuple]]:
+    """Run a query on a connection, or on a warehouse by its file, and take all rows."""
+
+    def run(where: duckdb.DuckDBPyConnection | Path, query: str) -> list[tuple]:
+        if isinstance(where, Path):
+            with connect(where) as con:
+                return con.execute(query).fetchall()
+        return where.execute(query).fetchall()
+
+    return run
