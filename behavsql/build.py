@@ -16,7 +16,7 @@ from behavsql.errors import SourceError
 from behavsql.plan import Step
 from behavsql.progress import Progress
 from behavsql.quoting import identifier
-from behavsql.warehouse import Warehouse
+from behavsql.warehouse import Warehouse, open_file
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -
     warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
     recorded = {}
     if warehouse.build.exists():
-        with duckdb.connect(str(warehouse.build), read_only=True) as con:
+        with open_file(warehouse.build, read_only=True) as con:
             recorded = plan.recorded_fingerprints(con)
     return plan.make_plan(catalog, config, recorded, select, full)
 
@@ -87,9 +87,9 @@ class _Run:
             publish = steps[-1]
             if publish.reason:
                 with self.progress.step("publish") as line:
-                    mode = int(self.config.settings.publish_mode, 8)
-                    transform.record(self.con, self.run_id, publish, None, time.perf_counter())
-                    self.warehouse.publish(self.con, mode)
+                    started = time.perf_counter()
+                    self.warehouse.publish(self.con, int(self.config.settings.publish_mode, 8))
+                    transform.record(self.con, self.run_id, publish, None, started)
                     line.note = f"{self.warehouse.published.stat().st_size / 1e6:,.1f} MB"
         except BaseException:
             self._finish("failed")
@@ -203,7 +203,7 @@ class _Run:
             "select source, max(count_rows_in), max(count_kept), "
             "sum(count_rows_removed) filter (where rule = 'duplicate') from staging.ledger group by source"
         ).fetchall():
-            # Duplicates are no sign of a wrong mapping, and a missing user is one that was never known.
+            # Duplicates are left out of the share: they are no sign of a wrong mapping.
             share = (read - kept - duplicates) / read
             if share > most:
                 rules = self.con.execute(

@@ -65,7 +65,7 @@ def column_looks(con: duckdb.DuckDBPyConnection, types: dict[str, str]) -> dict[
 
 
 def time_reading(con: duckdb.DuckDBPyConnection, column: str, look: Look) -> dict[str, str] | None:
-    """How to read a column as times: {} as it stands, else at_unit or at_format; None if it is none.
+    """How to read a column as times: {} as it stands, else at_unit or at_format; None if not.
 
     A `doubt` is added where day and month could be the other way round.
     """
@@ -80,8 +80,13 @@ def time_reading(con: duckdb.DuckDBPyConnection, column: str, look: Look) -> dic
 
 def _by_format(con: duckdb.DuckDBPyConnection, column: str) -> dict[str, str] | None:
     name = identifier(column)
-    shares = [f"avg(cast(try_strptime({name}, {literal(text)}) is not null as int))" for text in TIME_FORMATS]
-    row = con.execute(f"select {', '.join(shares)} from sample where {name} is not null").fetchall()[0]
+    shares = [
+        f"avg(cast(try_strptime({name}, {literal(text)}) is not null as int))"
+        for text in TIME_FORMATS
+    ]
+    row = con.execute(
+        f"select {', '.join(shares)} from sample where {name} is not null"
+    ).fetchall()[0]
     best = max(share or 0 for share in row)
     fitting = [text for text, share in zip(TIME_FORMATS, row, strict=True) if share == best]
     if best < MOSTLY:
@@ -89,7 +94,9 @@ def _by_format(con: duckdb.DuckDBPyConnection, column: str) -> dict[str, str] | 
     other = [text for text in fitting[1:] if sorted(text) == sorted(fitting[0])]
     reading = {"at_format": fitting[0]}
     if other:
-        reading["doubt"] = f'"{look_alike(other[0])}" would fit as well as "{look_alike(fitting[0])}" (at_format).'
+        reading["doubt"] = (
+            f'"{look_alike(other[0])}" would fit as well as "{look_alike(fitting[0])}" (at_format).'
+        )
     return reading
 
 

@@ -9,8 +9,8 @@ _ID = "id|ids|key|no|nr|num|number|code|uuid|guid|hash|full|unique|external|the"
 _NAMES: dict[str, tuple[str, str]] = {
     "user_id": (
         "users? uid customers? cust visitors? clients? members? subscribers? students? learners? "
-        "accounts? acct shoppers? buyers? players? persons? patients? reviewers? guests? consumers? "
-        "cookie",
+        "accounts? acct shoppers? buyers? players? persons? patients? reviewers? guests? "
+        "consumers? cookie",
         _ID + "|pseudo|anonymous|master|browser",
     ),
     "event_at": (
@@ -20,8 +20,8 @@ _NAMES: dict[str, tuple[str, str]] = {
         "posted|logged|log|seconds|secs|sec|ms|millis|micros|us|approved|placed|on",
     ),
     "item_id": (
-        "items? products? prod sku asin isbn stock articles? merchandise material movies? films? songs? "
-        "tracks? artists? videos? books? games? apps? courses? lessons? listings? posts? offers? "
+        "items? products? prod sku asin isbn stock articles? merchandise material movies? films? "
+        "songs? tracks? artists? videos? books? games? apps? courses? lessons? listings? posts? offers? "
         "content resource site pages? url uri path",
         _ID + "|page|parent|request|location|path|url|uri|viewed|clicked",
     ),
@@ -36,7 +36,8 @@ _NAMES: dict[str, tuple[str, str]] = {
         "is|has|did|was|flag|made|made|a",
     ),
     "value": (
-        "value revenue amount amt total subtotal spend spent sales turnover payment paid gross net sum",
+        "value revenue amount amt total subtotal spend spent sales turnover payment paid gross net "
+        "sum",
         "event|order|transaction|invoice|purchase|item|line|sale|in|usd|eur|gbp|price|value|amount|total|paid",
     ),
     "price": ("price", "unit|item|product|sale|sales|selling|each|usd|eur|gbp|in|per|paid"),
@@ -51,6 +52,7 @@ _NAMES: dict[str, tuple[str, str]] = {
     ),
 }
 
+PARTS = tuple(_NAMES)
 FLAG_ROLES = (("click", "click"), ("", "purchase"))  # what a 0/1 column's name says it marks
 _PROXY = re.compile(r"(^|_)(id|uuid|guid|hash|email|e_?mail|phone|ip|host|cookie)($|_)|Id$|ID$")
 
@@ -58,8 +60,8 @@ _PROXY = re.compile(r"(^|_)(id|uuid|guid|hash|email|e_?mail|phone|ip|host|cookie
 def plays(part: str, name: str) -> int | None:
     """How telling a name is for a part, 0 most; None if it does not speak for it at all.
 
-    >>> plays("user_id", "CustomerID"), plays("user_id", "id_student"), plays("user_id", "user_agent")
-    (2, 8, None)
+    >>> [plays("user_id", name) for name in ("CustomerID", "id_student", "user_agent")]
+    [2, 8, None]
     """
     joined = re.sub(r"[^a-z0-9]", "", name.lower())
     words, around = _NAMES[part]
@@ -77,7 +79,7 @@ def best(part: str, names: Iterable[str]) -> list[str]:
 
 
 def may_identify(name: str) -> bool:
-    """Whether a name looks like an id of something: the fallback where no user column is named so."""
+    """Whether a name looks like an id: the fallback where no column is named after users."""
     return bool(_PROXY.search(name))
 
 

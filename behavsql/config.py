@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import tomllib
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,6 +52,16 @@ def parse_duration(value: object) -> timedelta:
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
+
+def _day_if_day(value: object) -> object:
+    """A quoted day stays a day: it must not become its own midnight."""
+    is_day = isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value)
+    return date.fromisoformat(value) if is_day else value
+
+
+Moment = Annotated[datetime | date | float, BeforeValidator(_day_if_day)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -93,6 +103,8 @@ class Source(_Section):
     ] = "timestamp"
     at_format: str | None = None
     at_timezone: str = "UTC"
+    since: Moment | None = None  # events outside are rejected, and counted
+    until: Moment | None = None
     dedupe: Literal["row", "key", "none", "auto"] = "auto"
     delimiter: str | None = None
     not_products: list[str] = []
@@ -111,6 +123,13 @@ class Source(_Section):
                 f'source "{self.name}" of kind "{self.kind}" maps no {" and no ".join(missing)}; '
                 f"add it under columns"
             )
+        for key, value in (("since", self.since), ("until", self.until)):
+            if value is not None and isinstance(value, float) == self.has_dates:
+                allowed = "a date" if self.has_dates else f"a number of {self.at_unit}"
+                raise ValueError(
+                    f'source "{self.name}" sets {key} = {value}, but its times are of at_unit '
+                    f'"{self.at_unit}"; allowed is {allowed}'
+                )
         if self.columns.event_type and self.columns.type_flag:
             raise ValueError(
                 f'source "{self.name}" sets both event_type = "{self.columns.event_type}" and '

@@ -14,7 +14,7 @@ WINDOWS = {"1d": "in the last day", "7d": "in the last 7 days", "30d": "in the l
 
 
 class Glossary(NamedTuple):
-    """sql/columns.toml: whole names, patterns in the order they are tried, tables without a file."""
+    """sql/columns.toml: whole names, patterns in order, and the tables that have no SQL file."""
 
     columns: dict[str, str]
     patterns: list[tuple[re.Pattern, str]]
@@ -38,8 +38,8 @@ def describe(column: str, table: str = "") -> str | None:
 
     >>> describe("count_views_30d")
     'number of views in the last 30 days'
-    >>> describe("seconds"), describe("seconds_per_session_30d")
-    ('seconds the step took', 'seconds per session in the last 30 days; NULL if there was no session')
+    >>> describe("carts_per_view_7d")
+    'carts per view in the last 7 days; NULL if there was no view'
     >>> describe("value", "models.metrics")
     'value of the metric; NULL if it is not defined there'
     """
@@ -63,8 +63,8 @@ def _within(comment: str, window: str) -> str:
     """The window put behind the first clause, before units and remarks."""
     if not window:
         return comment
-    cut = re.search(r"[,;:(]|$", comment).start()
-    return f"{comment[:cut].rstrip()} {window}{' ' if comment[cut : cut + 1] == '(' else ''}{comment[cut:]}"
+    first, rest = re.fullmatch(r"(.*?)((?:[,;:]| \().*)?", comment).groups(default="")
+    return f"{first} {window}{rest}"
 
 
 def comment_columns(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
@@ -85,7 +85,8 @@ def comment_columns(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> 
 def comment_tables(con: duckdb.DuckDBPyConnection) -> None:
     """Comment the tables that no SQL file makes (`meta`, `models`), as far as they are there."""
     known = con.execute(
-        "select schema_name || '.' || table_name from duckdb_tables() where database_name = current_database()"
+        "select schema_name || '.' || table_name from duckdb_tables() "
+        "where database_name = current_database()"
     ).fetchall()
     for (name,) in known:
         if comment := glossary().tables.get(name):

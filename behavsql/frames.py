@@ -45,6 +45,7 @@ class Asked:
     table: Table
     keys: pl.DataFrame  # (n, 3): user_id, cutoff_at, split; same order as the table
     is_fit_half: np.ndarray  # (n,) bool: the half of the users whose valid rows fit, not pick
+    train_share: float  # of the users whose train rows are here; under 1 where there were too many
 
     def split(self, *names: str) -> np.ndarray:
         """(n,) bool: rows of these splits."""
@@ -84,7 +85,8 @@ def load(con: duckdb.DuckDBPyConnection, task: str, kind: str, max_train_rows: i
         task=task,
         kind=kind,
     )
-    return Asked(table, frame.select("user_id", "cutoff_at", "split"), frame["is_fit_half"].to_numpy())
+    keys = frame.select("user_id", "cutoff_at", "split")
+    return Asked(table, keys, frame["is_fit_half"].to_numpy(), share)
 
 
 def _clean(frame: pl.DataFrame) -> pl.DataFrame:

@@ -19,7 +19,7 @@ import duckdb
 
 from behavsql.config import Config, Source
 from behavsql.errors import SourceError
-from behavsql.mapping import event_columns, text, user_key
+from behavsql.mapping import bound, event_columns, text, user_key
 from behavsql.quoting import identifier, literal
 
 MISSING = ["", "NULL", "null", "NaN", "nan", "NA", "None", "none", "\\N"]
@@ -32,7 +32,7 @@ _TABLES = """
 create or replace table raw.lines (source varchar, source_row bigint, reason varchar);
 create or replace table raw.sources (
     source varchar, kind varchar, files varchar, first_rowid bigint, count_rows bigint,
-    has_time_of_day boolean, has_dates boolean, dedupe varchar
+    has_time_of_day boolean, has_dates boolean, dedupe varchar, since timestamp, until timestamp
 );
 create or replace table raw.types (event_type varchar, role varchar);
 create or replace table raw.not_products (source varchar, item_id varchar);
@@ -101,7 +101,7 @@ def read_function(source: Source, paths: list[Path]) -> str:
         delimiter = f", delim = {literal(source.delimiter)}" if source.delimiter else ""
         # Everything as text: the sniffer looks at the first rows only, and 00123 is not 123.
         return (
-            f"read_csv({files}, all_varchar = true, header = true, union_by_name = true, "
+            f"read_csv({files}, all_varchar = true, header = true, "
             f"store_rejects = true, nullstr = {literal(MISSING)}{delimiter})"
         )
     raise SourceError(
@@ -184,13 +184,23 @@ def _load_events(
 
 
 def _note_lines(con: duckdb.DuckDBPyConnection, source: Source) -> None:
-    """Keep what the CSV reader refused, then clear its notes for the next source."""
+    """Keep what the CSV reader refused, numbered after the rows it read; then clear its notes."""
     tables = con.execute("select count(*) from duckdb_tables() where table_name = 'reject_errors'")
     if not tables.fetchall()[0][0]:
         return
     con.execute(
-        f"insert into raw.lines select distinct on (line) {literal(source.name)}, line, "
-        "error_message from reject_errors order by line"
+        f"""insert into raw.lines
+            with refused as (
+                select distinct on (errors.file_id, errors.line)
+                    scans.file_path, errors.line, errors.error_message
+                from reject_errors as errors
+                inner join reject_scans as scans using (scan_id, file_id)
+                order by errors.file_id, errors.line
+            )
+            select {literal(source.name)}, (select count(*) from raw.events
+                    where source = {literal(source.name)}) + row_number() over (),
+                parse_filename(file_path) || ' line ' || line || ': ' || error_message
+            from refused order by file_path, line"""
     )
     con.execute("drop table reject_errors; drop table reject_scans")
 
@@ -212,7 +222,8 @@ def _note_source(
     dedupe = source.dedupe if source.dedupe != "auto" else ("row" if timed else "none")
     names = ", ".join(path.name for path in scan.files[:3]) + (" ..." if len(scan.files) > 3 else "")
     con.execute(
-        "insert into raw.sources values (?, 'events', ?, ?, ?, ?, ?, ?)",
+        "insert into raw.sources values (?, 'events', ?, ?, ?, ?, ?, ?, "
+        f"{bound(source, source.since)}, {bound(source, source.until, is_end=True)})",
         [source.name, names, first, rows, timed, source.has_dates, dedupe],
     )
 

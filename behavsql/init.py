@@ -1,4 +1,4 @@
-"""`behavsql init`: a commented behavsql.toml for event files, from what `sniff` understood of them."""
+"""`behavsql init`: a commented behavsql.toml for event files, from what `sniff` understood."""
 
 import json
 import re
@@ -10,12 +10,14 @@ from behavsql.errors import ConfigError
 from behavsql.sniff import Choices, Sniffed, config_of, sniff
 
 HEADER = """\
-# Written by `behavsql init`. Build with `behavsql build`. The comments say what told each line; what
-# they call a guess is worth a look. What is not set here has a default.
+# Written by `behavsql init`; build with `behavsql build`. The comments say what told each line;
+# what they call a guess is worth a look. What is not set here has a default.
 """
 
 
-def init(patterns: list[str], output: Path, choices: Choices, write: bool = True) -> tuple[str, list[Sniffed]]:
+def init(
+    patterns: list[str], output: Path, choices: Choices, write: bool = True
+) -> tuple[str, list[Sniffed]]:
     """Write the config that reads these files; its text, and what was understood of each source.
 
     Raises ConfigError if `output` exists, or if no user or no time column can be told.
@@ -52,11 +54,13 @@ def render(found: list[Sniffed]) -> str:
     if settings := whole.get("settings"):
         share = max(source.unknown_users for source in found)
         blocks.append("[settings]\n" + _line(
-            "max_rejected_share", settings["max_rejected_share"], f"{share:.0%} of the rows have no user"
+            "max_rejected_share", settings["max_rejected_share"], f"{share:.0%} of rows have no user"
         ))  # fmt: skip
     blocks += [_source(source) for source in found]
     if types := whole.get("types"):
-        guesses = {word for source in found for word, (_, is_guess) in source.words.items() if is_guess}
+        guesses = {
+            word for source in found for word, (_, is_guess) in source.words.items() if is_guess
+        }
         note = "a guess: no list knows the word"
         lines = [_line(word, role, note if word in guesses else "") for word, role in types.items()]
         blocks.append(f"# Roles: {', '.join(config.ROLES)}.\n[types]\n" + "".join(lines))
@@ -72,7 +76,9 @@ def _source(source: Sniffed) -> str:
     lines.append("\n[source.columns]\n")
     lines += [_line(key, value, source.why.get(key, "")) for key, value in raw["columns"].items()]
     if source.unused:
-        kept = " (kept as attributes of the events)" if raw.get("kind", "events") == "events" else ""
+        kept = (
+            " (kept as attributes of the events)" if raw.get("kind", "events") == "events" else ""
+        )
         lines.append(f"# not used{kept}: {_comment(', '.join(source.unused))}\n")
     lines += [f"# note: {_comment(doubt)}\n" for doubt in source.doubts]
     return "".join(lines)

@@ -1,9 +1,12 @@
 """The config's mapping as SQL: a source's own columns -> the columns of `raw.events`."""
 
+from datetime import date, datetime
+
 from behavsql.config import Source
 from behavsql.quoting import identifier, literal
 
 ORIGIN = "timestamp '2000-01-01'"  # where sources without dates start counting
+MICROSECONDS = {"days": 86_400_000_000, "seconds": 1_000_000, "order": 1_000_000}  # of one unit
 
 
 def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
@@ -82,8 +85,8 @@ def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
     type_ = types[source.columns.event_at]
     number = f"try_cast({name} as double)"
     if not source.has_dates:
-        seconds = {"days": 86_400, "seconds": 1, "order": 1}[source.at_unit]
-        at = f"{ORIGIN} + to_microseconds(try_cast(round({number} * {seconds * 1_000_000}) as bigint))"
+        micros = MICROSECONDS[source.at_unit]
+        at = f"{ORIGIN} + to_microseconds(try_cast(round({number} * {micros}) as bigint))"
     elif source.at_unit != "timestamp":
         scale = {"epoch": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}[source.at_unit]
         # Beyond the year 9999 is no time: out of the calendar's range it would stop the build.
@@ -102,3 +105,16 @@ def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
         at = f"timezone('UTC', timezone({literal(source.at_timezone)}, {at}))"
     at = f"case when isfinite({at}) then {at} end"
     return at, f"case when {name} is not null and ({at}) is null then cast({name} as varchar) end"
+
+
+def bound(source: Source, value: date | float | None, is_end: bool = False) -> str:
+    """A source's `since` or `until` as a timestamp; a date that ends a span includes its day."""
+    if value is None:
+        return "cast(null as timestamp)"
+    if not source.has_dates:
+        return f"{ORIGIN} + to_microseconds({round(value * MICROSECONDS[source.at_unit])})"
+    moment = f"timestamp {literal(value.isoformat(sep=' '))}" if isinstance(value, datetime) else (
+        f"timestamp {literal(f'{value.isoformat()} 00:00:00')}"
+        + (" + interval '1 day' - interval '1 microsecond'" if is_end else "")
+    )  # fmt: skip
+    return moment

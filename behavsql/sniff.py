@@ -20,7 +20,7 @@ from behavsql.errors import ConfigError, SourceError
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user says instead of leaving it to be told from the data; column names unless noted."""
+    """What the user says rather than leaves to be told from the data; columns unless noted."""
 
     user: str | None = None  # several joined by commas
     time: str | None = None
@@ -34,8 +34,13 @@ class Choices:
 
     def columns(self) -> dict[str, list[str]]:
         """Option -> the columns it names."""
-        given = {key: getattr(self, key) or "" for key in ("user", "time", "item", "type", "value", "price", "quantity")}
-        return {key: [part.strip() for part in text.split(",")] for key, text in given.items() if text}
+        given = {
+            key: getattr(self, key) or ""
+            for key in ("user", "time", "item", "type", "value", "price", "quantity")
+        }
+        return {
+            key: [part.strip() for part in text.split(",")] for key, text in given.items() if text
+        }
 
 
 @dataclass
@@ -106,7 +111,9 @@ def column_types(con: duckdb.DuckDBPyConnection, path: str, relation: str) -> di
         return {row[0]: row[1] for row in con.execute(f"describe from {relation}").fetchall()}
     except duckdb.Error as error:
         first = str(error).strip().splitlines()[0]
-        raise SourceError(f"{path}: cannot be read: {first}. Check the file and its format.") from None
+        raise SourceError(
+            f"{path}: cannot be read: {first}. Check the file and its format."
+        ) from None
 
 
 def _grouped(con: duckdb.DuckDBPyConnection, patterns: list[str]) -> list[tuple[str, list[Path]]]:
@@ -118,7 +125,9 @@ def _grouped(con: duckdb.DuckDBPyConnection, patterns: list[str]) -> list[tuple[
         if glob.has_magic(pattern) and not Path(pattern).exists():
             files = sorted(Path(file) for file in glob.glob(whole, recursive=True))
             if not files:
-                raise SourceError(f"{pattern}: no file matches; allowed is a path or a glob. Mend it.")
+                raise SourceError(
+                    f"{pattern}: no file matches; allowed is a path or a glob. Mend it."
+                )
             sources.append((whole, [_checked(file) for file in files]))
         else:
             path = _checked(Path(whole))
@@ -136,11 +145,17 @@ def _grouped(con: duckdb.DuckDBPyConnection, patterns: list[str]) -> list[tuple[
 
 def _checked(path: Path) -> Path:
     if not path.exists():
-        raise SourceError(f"{path}: there is no such file; allowed is a path or a quoted glob. Mend it.")
+        raise SourceError(
+            f"{path}: there is no such file; allowed is a path or a quoted glob. Mend it."
+        )
     if path.is_dir():
-        raise SourceError(f"{path}: is a folder; allowed are files. Write for example '{path}/*.csv'.")
+        raise SourceError(
+            f"{path}: is a folder; allowed are files. Write for example '{path}/*.csv'."
+        )
     if path.stat().st_size == 0:
-        raise SourceError(f"{path}: the file is empty; allowed is a file with a header and rows. Choose another.")
+        raise SourceError(
+            f"{path}: the file is empty; allowed is a file with a header and rows. Choose another."
+        )
     return path
 
 
@@ -156,7 +171,8 @@ def _check_choices(
             if column not in known:
                 raise ConfigError(
                     f'--{option}: {sources[0][0]} has no column "{column}"; its columns are '
-                    f"{', '.join(dict.fromkeys(known))}.{nearest(column, known) or ' Choose one of them.'}"
+                    f"{', '.join(dict.fromkeys(known))}."
+                    f"{nearest(column, known) or ' Choose one of them.'}"
                 )
 
 

@@ -6,19 +6,17 @@ from typing import Any
 import duckdb
 
 from behavsql import column_names as names
-from behavsql import ingest
 from behavsql.column_looks import Look, column_looks, time_reading
-from behavsql.config import DEFAULT_TYPES, Settings, Source
+from behavsql.config import DEFAULT_TYPES
 from behavsql.errors import ConfigError, SourceError
 from behavsql.quoting import identifier
 from behavsql.sniff import Choices, Sniffed, column_types
+from behavsql.sniff_measure import measure
 
 SAMPLE_ROWS = 20_000
-SHOWN_ROWS = 3
 MOST_WORDS = 50
 MOST_TYPES = 100  # more different values than this in a sample are no event types
 MOST_FACTS = 20
-PARTS = ("user_id", "event_at", "event_type", "item_id", "value", "quantity", "category", "title")
 
 
 class SourceSniffer:
@@ -31,7 +29,9 @@ class SourceSniffer:
         self.types = column_types(con, path, relation)
         given = choices.columns()
         self.given = {
-            option: columns for option, columns in given.items() if all(name in self.types for name in columns)
+            option: columns
+            for option, columns in given.items()
+            if all(name in self.types for name in columns)
         }
         self.columns: dict[str, Any] = {}
         self.used: set[str] = set()
@@ -41,12 +41,16 @@ class SourceSniffer:
 
     def _sample(self) -> None:
         try:
-            self.con.execute(f"create or replace temp table sample as from {self.relation} limit {SAMPLE_ROWS}")
+            self.con.execute(
+                f"create or replace temp table sample as from {self.relation} limit {SAMPLE_ROWS}"
+            )
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
             raise SourceError(f"{self.path}: cannot be read: {first}. Check the file.") from None
         if not self.con.execute("select count(*) from sample").fetchall()[0][0]:
-            raise SourceError(f"{self.path}: has a header but no rows; allowed is at least one. Check the file.")
+            raise SourceError(
+                f"{self.path}: has a header but no rows; allowed is at least one. Check the file."
+            )
 
     def run(self) -> Sniffed:
         """Decide every part; without a user or a time these are facts about items or users."""
@@ -63,7 +67,7 @@ class SourceSniffer:
         self.found.unused = [name for name in self.types if name not in self.used]
         if has_user and has_time:
             self._default_type()
-            self._measure()
+            measure(self.con, self.relation, self.types, self.found)
         else:
             self._as_facts(has_user)
         return self.found
@@ -106,23 +110,30 @@ class SourceSniffer:
         column = max(ids, key=lambda name: (self.looks[name].distinct, name))
         each = self.looks[column].filled / self.looks[column].distinct
         self._assign("user_id", column, f"a guess: an id with {each:.1f} rows each")
-        self.found.doubts.append(f"user_id: no column is named after users; {column} was taken (--user sets another).")
+        self.found.doubts.append(
+            f"user_id: no column is named after users; {column} was taken (--user sets another)."
+        )
         return True
 
     def _is_named(self, name: str) -> bool:
-        return any(names.plays(part, name) is not None for part in ("item_id", "category", "event_type"))
+        return any(
+            names.plays(part, name) is not None for part in ("item_id", "category", "event_type")
+        )
 
     def _miss(self, option: str, what: str) -> bool:
         """Note that these are no events; always False."""
+        hint = " (a mere position: --at-unit order)" if option == "time" else ""
         self.found.missing = self.found.missing or (
             f"{self.path}: no column {what}; its columns are {', '.join(self.types)}. "
-            f"Name it with --{option} COLUMN{' (a mere position: --at-unit order)' if option == 'time' else ''}."
+            f"Name it with --{option} COLUMN{hint}."
         )
         return False
 
     def _time(self) -> bool:
         named = [name for name in names.best("event_at", self.types) if name not in self.used]
-        dated = [name for name, look in self.looks.items() if look.is_temporal and name not in self.used]
+        dated = [
+            name for name, look in self.looks.items() if look.is_temporal and name not in self.used
+        ]
         candidates = self.given.get("time") or [*named, *dated]
         for column in candidates:
             reading = time_reading(self.con, column, self.looks[column])
@@ -138,44 +149,55 @@ class SourceSniffer:
 
     def _note_reading(self, column: str, reading: dict[str, str]) -> None:
         self.found.raw |= {key: reading[key] for key in ("at_unit", "at_format") if key in reading}
-        self.found.why |= dict.fromkeys(reading, "given" if self.choices.at_unit else "by its values")
+        self.found.why |= dict.fromkeys(
+            reading, "given" if self.choices.at_unit else "by its values"
+        )
         if "doubt" in reading:
             self.found.doubts.append(f"event_at: {reading['doubt']}")
-        if "at_unit" not in reading and self.types[column].startswith(("TIMESTAMP", "VARCHAR")):
-            if "ZONE" not in self.types[column]:
-                self.found.doubts.append("at_timezone: times without a zone are taken as UTC.")
+        type_ = self.types[column]
+        has_zone = type_ == "DATE" or "ZONE" in type_  # a date needs none
+        if "at_unit" not in reading and not has_zone:
+            self.found.doubts.append("at_timezone: times without a zone are taken as UTC.")
 
     def _refuse_time(self, candidates: list[str]) -> bool:
-        """Numbers whose unit nobody said are an error where there is a user; else these are facts."""
+        """Numbers of an unknown unit are an error where there is a user; else these are facts."""
         numbers = [name for name in candidates if self.looks[name].is_number]
         if "user_id" in self.columns and numbers and not self.choices.at_unit:
             middle = self.looks[numbers[0]].middle or 0
             raise ConfigError(
-                f"{self.path}: {numbers[0]} holds numbers such as {middle:g}, whose unit cannot be told; allowed "
-                f"are days, seconds, order, epoch, epoch_ms, epoch_us. Add for example --at-unit days."
+                f"{self.path}: {numbers[0]} holds numbers such as {middle:g}, whose unit cannot be "
+                f"told; allowed are days, seconds, order, epoch, epoch_ms, epoch_us. "
+                f"Add for example --at-unit days."
             )
         if "time" in self.given or (candidates and self.choices.at_unit):
             look = self.looks[candidates[0]]
             raise ConfigError(
-                f"{self.path}: {candidates[0]} holds {look.type} such as {look.example!r}, which cannot be read as "
-                f"{self.choices.at_unit or 'a time'}; its columns are {', '.join(self.types)}. "
+                f"{self.path}: {candidates[0]} holds {look.type} such as {look.example!r}, which "
+                f"cannot be read as {self.choices.at_unit or 'a time'}; its columns are {', '.join(self.types)}. "
                 f"Name another with --time, or its unit with --at-unit."
             )
         return self._miss("time", "holds times")
 
     def _item(self) -> None:
         if not self._take("item_id", "item", lambda look: not look.is_temporal):
-            self.found.doubts.append("item_id: no column names an item; what is about items stays empty (--item).")
+            self.found.doubts.append(
+                "item_id: no column names an item; what is about items stays empty (--item)."
+            )
 
     def _type(self) -> None:
         chosen = self.given.get("type", [None])[0]
         if chosen:
             part = "type_flag" if self.looks[chosen].is_flag else "event_type"
             self._assign(part, chosen, "given")
-        elif not self._take("event_type", "type", lambda look: look.distinct <= MOST_TYPES and not look.is_flag):
+        elif not self._take(
+            "event_type", "type", lambda look: look.distinct <= MOST_TYPES and not look.is_flag
+        ):
             self._take("type_flag", "type", lambda look: look.is_flag)
         if flag := self.columns.get("type_flag"):
-            self.found.words = {flag.lower(): (names.role_of_flag(flag), False), "view": ("view", False)}
+            self.found.words = {
+                flag.lower(): (names.role_of_flag(flag), False),
+                "view": ("view", False),
+            }
             self.found.why["type_flag"] = f"{self.found.why['type_flag']}, holds 0 and 1"
         elif column := self.columns.get("event_type"):
             self._words(column)
@@ -188,68 +210,49 @@ class SourceSniffer:
             f"select {word} as word, count(*) as n from {self.relation} where {word} <> '' "
             f"group by word order by n desc, word limit {MOST_WORDS}"
         ).fetchall()
-        self.found.words = {text: (roles.get(text, "action"), text not in roles) for text, _ in rows}
+        self.found.words = {
+            text: (roles.get(text, "action"), text not in roles) for text, _ in rows
+        }
         unknown = [text for text, (_, is_guess) in self.found.words.items() if is_guess]
         if unknown:
             listed = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
-            self.found.doubts.append(f"types: {listed} taken as role action; set it right under [types].")
+            self.found.doubts.append(
+                f"types: {listed} taken as role action; set it right under [types]."
+            )
 
     def _amounts(self) -> None:
-        if "price" not in self.given:
+        if "value" in self.given or "price" not in self.given:
             self._take("value", "value", lambda look: look.is_number)
-        if "value" not in self.columns:
+        if "price" in self.given or "value" not in self.columns:
             self._take("price", "price", lambda look: look.is_number)
         self._take("quantity", "quantity", lambda look: look.is_number)
 
     def _default_type(self) -> None:
         if "type_flag" in self.columns:
             return
-        is_sale = {"value", "price", "quantity"} & self.columns.keys() and "event_type" not in self.columns
-        self.found.raw["default_type"] = self.choices.default_type or ("purchase" if is_sale else "view")
-        why = "given" if self.choices.default_type else "there are amounts" if is_sale else "there are no amounts"
+        is_sale = {
+            "value",
+            "price",
+            "quantity",
+        } & self.columns.keys() and "event_type" not in self.columns
+        self.found.raw["default_type"] = self.choices.default_type or (
+            "purchase" if is_sale else "view"
+        )
+        why = (
+            "given"
+            if self.choices.default_type
+            else "there are amounts"
+            if is_sale
+            else "there are no amounts"
+        )
         if "event_type" in self.columns and not self.choices.default_type:
             why = "where the word is missing"
         elif not self.choices.default_type:
             word = self.found.raw["default_type"]
-            self.found.doubts.append(f"event_type: no column tells; every row is a {word} (--type, --default-type).")
+            self.found.doubts.append(
+                f"event_type: no column tells; every row is a {word} (--type, --default-type)."
+            )
         self.found.why["default_type"] = why
-
-    def _measure(self) -> None:
-        """Read the source as a build will: three rows of it, how much there is, who is missing."""
-        try:
-            source = Source(**self.found.raw)
-        except ValueError as error:
-            told = str(error).splitlines()[2].strip().removeprefix("Value error, ").split(" [type=")[0]
-            raise ConfigError(f"{self.path}: {told}. Change the options.") from None
-        sql = ingest._event_columns(source, self.types)
-        parts = [part for part in PARTS if self._is_mapped(part)]
-        self.found.shown = parts
-        # Without dates the numbers as they are: the day they are counted from is arbitrary.
-        told = sql if source.has_dates else sql | {"event_at": identifier(self.columns["event_at"])}
-        listed = ", ".join(f"{told[part]} as {part}" for part in parts)
-        self.found.rows = self.con.execute(f"select {listed} from sample limit {SHOWN_ROWS}").fetchall()
-        possible = f"{sql['event_at']} between timestamp '{Settings().min_date}' and now()::timestamp + interval 1 day"
-        rows, known, users, first, last, timed, dated = self.con.execute(
-            f"select count(*), count({sql['user_id']}), count(distinct {sql['user_id']}), "
-            f"min({sql['event_at']}) filter ({possible}), max({sql['event_at']}) filter ({possible}), "
-            f"count({sql['event_at']}), count(*) filter ({possible}) from {self.relation}"
-        ).fetchall()[0]
-        self.found.unknown_users = 1 - known / rows
-        self.found.facts = f"{rows:,} rows, {users:,} users"
-        if first and source.has_dates:
-            self.found.facts += f", {first:%Y-%m-%d} to {last:%Y-%m-%d}"
-        self._doubt_rows("user_id", rows - known, "have none")
-        self._doubt_rows("event_at", rows - timed, "hold no readable time")
-        self._doubt_rows("event_at", timed - dated if source.has_dates else 0, "lie in no possible year")
-
-    def _doubt_rows(self, part: str, count: int, why: str) -> None:
-        if count:
-            self.found.doubts.append(f"{part}: {count:,} rows {why} and will be rejected.")
-
-    def _is_mapped(self, part: str) -> bool:
-        if part == "value":
-            return bool({"value", "price"} & self.columns.keys())
-        return part == "event_type" or part in self.columns
 
     def _as_facts(self, has_user: bool) -> None:
         """No events: what is known about items or users."""

@@ -69,6 +69,11 @@ def train_task(
     the champion and decides whether it may replace the references; test decides nothing.
     """
     asked = frames.load(con, task.name, task.kind, settings.max_train_rows, settings.seed)
+    if asked.train_share < 1:
+        progress.say(
+            f"  {task.name}: trains on {asked.train_share:.1%} of the users, drawn by hash, to keep "
+            f"max_train_rows = {settings.max_train_rows:,}"
+        )
     trained = []
     for name in MODEL_SETS[settings.models]:
         cls = model_class(name)
@@ -90,12 +95,16 @@ def _verdict(champion: Trained, published: Trained) -> str:
 
 
 def _train_one(model: Model, asked: Asked, task: Task) -> Trained:
+    from threadpoolctl import threadpool_limits
+
     started = time.perf_counter()
     table, train, valid = asked.table, asked.split("train"), asked.split("valid")
     fit_half, pick_half = valid & asked.is_fit_half, valid & ~asked.is_fit_half
-    model.fit(table.rows(train), table.rows(fit_half))
     raw = np.full(len(table), np.nan)
-    raw[~train] = model.predict(table.rows(~train))
+    # Matrices this narrow gain nothing from BLAS threads, and lose much on shared cores.
+    with threadpool_limits(1, user_api="blas"):
+        model.fit(table.rows(train), table.rows(fit_half))
+        raw[~train] = model.predict(table.rows(~train))
     if not np.isfinite(raw[~train]).all():
         raise ModelError(
             f"model {model.name}, task {task.name}: {int((~np.isfinite(raw[~train])).sum())} predictions "

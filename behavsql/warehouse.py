@@ -62,7 +62,7 @@ class Warehouse:
     @contextmanager
     def building(self, config: Config) -> Iterator[duckdb.DuckDBPyConnection]:
         """The build database, open for writing with `raw` attached; closed on every path."""
-        con = _open(self.build)
+        con = open_file(self.build)
         try:
             con.execute(f"attach {literal(str(self.raw))} as raw (storage_version {literal(STORAGE_VERSION)})")
             _limit(con, config)
@@ -98,7 +98,7 @@ class Warehouse:
         if not log.exists():
             return
         try:
-            _open(self.published).close()
+            open_file(self.published).close()
         except duckdb.Error:
             raise LockedError(
                 f"{self.published}: another process is writing to it; allowed are readers. "
@@ -116,9 +116,11 @@ class Warehouse:
             old.unlink()
 
 
-def _open(path: Path) -> duckdb.DuckDBPyConnection:
+def open_file(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB file in the storage version we publish; LockedError if somebody writes to it."""
+    settings = {"storage_compatibility_version": STORAGE_VERSION}
     try:
-        return duckdb.connect(str(path), config={"storage_compatibility_version": STORAGE_VERSION})
+        return duckdb.connect(str(path), read_only=read_only, config=settings)
     except duckdb.IOException as error:
         if "lock" in str(error):
             raise LockedError(f"{path}: another process holds it; allowed is one writer. Close that process.") from None
@@ -136,7 +138,7 @@ def _limit(con: duckdb.DuckDBPyConnection, config: Config) -> None:
 
 def _prove(path: Path) -> None:
     """Select every view of a file that is about to be published; WarehouseError if one fails."""
-    con = _open(path)
+    con = open_file(path)
     try:
         views = con.execute(
             "select schema_name, view_name from duckdb_views() where not internal"

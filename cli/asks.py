@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-
 from behavsql.cli import show
+
 from behavsql.errors import BehavsqlError, ConfigError
+from behavsql.interrupts import interruptible
 from behavsql.sql_header import nearest
 from behavsql.warehouse import connect
 
@@ -41,10 +42,16 @@ def query(place: Path, sql: str, limit: int | None, as_csv: bool, as_json: bool)
     A table shows 100 rows unless `limit` says otherwise, CSV and JSON hold all; 0 means all.
     """
     if as_csv and as_json:
-        raise ConfigError("query: both --csv and --json are set; allowed is one of them. Leave one out.")
+        raise ConfigError(
+            "query: both --csv and --json are set; allowed is one of them. Leave one out."
+        )
     text = sys.stdin.read() if sql == "-" else sql
+    if not text.strip():
+        raise ConfigError(
+            'query: the SQL is empty; allowed is a statement. Write for example "from customers".'
+        )
     most = SHOWN_ROWS if limit is None and not (as_csv or as_json) else limit or None
-    with connect(place) as con:
+    with connect(place) as con, interruptible(con):
         try:
             _print_rows(con.execute(text), most, as_csv, as_json)
         except duckdb.InterruptException:
@@ -54,7 +61,7 @@ def query(place: Path, sql: str, limit: int | None, as_csv: bool, as_json: bool)
 
 
 def _print_rows(cursor: Any, most: int | None, as_csv: bool, as_json: bool) -> None:
-    if not cursor.description:
+    if cursor is None or not cursor.description:  # nothing but comments; a statement without rows
         return
     columns = [column[0] for column in cursor.description]
     rows = _rows(cursor)
@@ -101,7 +108,9 @@ def models(place: Path, task: str | None, as_json: bool) -> None:
     if as_json:
         show.write_json(found)
         return
-    show.write_table(("task", "model", "", "metric", "on test", "ranking"), [_line(m) for m in found])
+    show.write_table(
+        ("task", "model", "", "metric", "on test", "ranking"), [_line(m) for m in found]
+    )
 
 
 def _best_first(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

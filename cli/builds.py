@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from behavsql.build import Built, build, dry_run
 from behavsql.cli import show
 from behavsql.cli.places import BUNDLED, shown
+
+from behavsql.build import Built, build, dry_run
 from behavsql.config import Config
 from behavsql.plan import Step
 from behavsql.progress import Progress
@@ -93,7 +94,7 @@ def _as_json(built: Built) -> dict[str, Any]:
 def _print_summary(built: Built) -> None:
     place = shown(built.path)
     if built.steps and "publish" not in built.steps:
-        print(f"{len(built.steps)} steps in {built.seconds:,.1f} s; {place} is as it was.")
+        print(f"ran {', '.join(built.steps)} in {built.seconds:,.1f} s; {place} is as it was.")
         print("publish with: behavsql build")
         return
     if built.steps:
@@ -165,5 +166,7 @@ def _suggestion(found: list[dict[str, Any]], path: Path) -> str | None:
 
 def _last_run(path: Path) -> str:
     with connect(path) as con:
-        last = con.execute("select max(finished_at) from meta.runs where status = 'done'").fetchall()[0][0]
+        last = con.execute(
+            "select max(finished_at) from meta.runs where status = 'done'"
+        ).fetchall()[0][0]
     return f"{last:%Y-%m-%d %H:%M} UTC"

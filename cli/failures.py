@@ -53,7 +53,10 @@ def _explain(error: BaseException) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     first = next(iter(str(error).splitlines()), "")
-    print(f"Error: unexpected {type(error).__name__}: {first} (run again with --debug)", file=sys.stderr)
+    print(
+        f"Error: unexpected {type(error).__name__}: {first} (run again with --debug)",
+        file=sys.stderr,
+    )
     return FAILED
 
 
@@ -67,5 +70,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    # By name, because DuckDB need not be loaded to report a failure.
-    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "InterruptException"
+    # By name and text: DuckDB need not be loaded, and its Python client raises a bare RuntimeError.
+    by_duckdb = type(error).__name__ == "InterruptException" or (
+        isinstance(error, RuntimeError) and str(error) == "Query interrupted"
+    )
+    return isinstance(error, KeyboardInterrupt) or by_duckdb

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from behavsql.cli import show
 from behavsql.cli.places import shown
+
 from behavsql.init import init
 from behavsql.sniff import Choices, Sniffed, config_of
 
@@ -23,8 +24,10 @@ def run(
         show.write_json({
             "path": None if dry_run else str(output),
             "config": config_of(found),
-            "sources": [{"name": s.raw["name"], "why": s.why, "notes": s.doubts, "not_used": s.unused}
-                        for s in found],
+            "sources": [
+                {"name": s.raw["name"], "why": s.why, "notes": s.doubts, "not_used": s.unused}
+                for s in found
+            ],
         })  # fmt: skip
     elif dry_run:
         print(text, end="")
@@ -45,7 +48,10 @@ def _told(source: Sniffed) -> list[str]:
         table.append((part, name, source.why.get(key, ""), SEPARATOR.join(values)))
     sizes = [max(len(row[place]) for row in table) for place in range(3)]
     lines += [
-        "  " + "  ".join([*(cell.ljust(size) for cell, size in zip(row, sizes, strict=False)), row[3]]).rstrip()
+        "  "
+        + "  ".join(
+            [*(cell.ljust(size) for cell, size in zip(row, sizes, strict=False)), row[3]]
+        ).rstrip()
         for row in table
     ]
     lines += [f"  note: {doubt}" for doubt in source.doubts]
@@ -54,11 +60,15 @@ def _told(source: Sniffed) -> list[str]:
 
 def _keys(part: str) -> tuple[str, ...]:
     """The config keys that may fill a part of an event."""
-    return {"event_type": ("event_type", "type_flag"), "value": ("value", "price")}.get(part, (part,))
+    return {"event_type": ("event_type", "type_flag"), "value": ("value", "price")}.get(
+        part, (part,)
+    )
 
 
 def _cell(value: object) -> str:
     if isinstance(value, Decimal):
         value = f"{value:f}".rstrip("0").rstrip(".")
-    text = "".join(char if char.isprintable() else " " for char in str("-" if value is None else value))
+    text = "".join(
+        char if char.isprintable() else " " for char in str("-" if value is None else value)
+    )
     return text if len(text) <= 24 else f"{text[:21]}..."

@@ -4,13 +4,23 @@ stdout is data, stderr is progress. What a command needs is imported when it run
 answers at once.
 """
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from behavsql.cli.failures import Failsafe
+from behavsql.cli.options import (
+    ConfigPath,
+    DryRun,
+    Full,
+    Json,
+    Kind,
+    ModelSet,
+    Quiet,
+    Select,
+    WarehousePath,
+    example,
+)
 
 app = typer.Typer(
     cls=Failsafe,
@@ -27,49 +37,6 @@ sql_app = typer.Typer(
 app.add_typer(sql_app, name="sql")
 
 
-class Models(enum.StrEnum):
-    """Which models `build` compares."""
-
-    FAST = "fast"
-    STANDARD = "standard"
-    ALL = "all"
-
-
-class Kind(enum.StrEnum):
-    """What `sql new` can start."""
-
-    FEATURES = "features"
-    LABELS = "labels"
-
-
-def _example(*lines: str) -> str:
-    """An epilog; the backspace keeps the parser from joining its lines."""
-    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-ConfigPath = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The config file (default: ./behavsql.toml).")
-]
-WarehousePath = Annotated[
-    Path | None, typer.Option("--warehouse", help="The warehouse folder (default: the config's).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
-Select = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--select", "-s", metavar="STEP",
-        help="Run only this: a table, schema, task or pattern; x+ takes what reads x too. Repeatable.",
-    ),
-]  # fmt: skip
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run and why; run nothing.")]
-Full = Annotated[bool, typer.Option("--full", help="Run every step, also those that are up to date.")]
-ModelSet = Annotated[
-    Models | None,
-    typer.Option("--models", help="Which models to compare (default: the config's, else standard)."),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.")]
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         from behavsql import __version__
@@ -78,7 +45,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog=_example("behavsql init events.csv && behavsql build"))
+@app.callback(epilog=example("behavsql init events.csv && behavsql build"))
 def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -89,35 +56,48 @@ def main(
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "behavsql init events.csv",
         "behavsql init clicks.parquet --user module,term,student --time day --at-unit days",
     )
 )
 def init(
-    source: Annotated[list[str], typer.Argument(help="CSV, Parquet or JSON files, or a quoted glob.")],
+    source: Annotated[
+        list[str], typer.Argument(help="CSV, Parquet or JSON files, or a quoted glob.")
+    ],
     user: Annotated[str | None, typer.Option(help="The user's column, or several: a,b,c.")] = None,
     time: Annotated[str | None, typer.Option(help="The column that says when.")] = None,
     item: Annotated[str | None, typer.Option(help="The item's column.")] = None,
-    type: Annotated[str | None, typer.Option(help="The column of event words, or a 0/1 one.")] = None,
-    value: Annotated[str | None, typer.Option(help="The column of an event's whole amount.")] = None,
+    type: Annotated[
+        str | None, typer.Option(help="The column of event words, or a 0/1 one.")
+    ] = None,
+    value: Annotated[
+        str | None, typer.Option(help="The column of an event's whole amount.")
+    ] = None,
     price: Annotated[str | None, typer.Option(help="The column of the price of one piece.")] = None,
     quantity: Annotated[str | None, typer.Option(help="The column of how many pieces.")] = None,
     at_unit: Annotated[
         str | None,
-        typer.Option(help="timestamp, epoch, epoch_ms, epoch_us, or without dates: days, seconds, order."),
+        typer.Option(
+            help="timestamp, epoch, epoch_ms, epoch_us, or without dates: days, seconds, order."
+        ),
     ] = None,
     default_type: Annotated[
         str | None, typer.Option(help="The event word where no column tells one.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("behavsql.toml"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config, write nothing.")] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
+        "behavsql.toml"
+    ),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the config, write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Look at event files and write a behavsql.toml for them.
 
-    It never asks: what it understood and what it could not know is shown on stderr, and stands in the file
-    as comments. A column it mistook is set right with an option. An existing file is never overwritten.
+    It never asks: what it understood and what it could not know is shown on stderr, and stands in
+    the file as comments. A column it mistook is set right with an option. An existing file is never
+    overwritten.
     """
     from behavsql.cli import inits
 
@@ -128,7 +108,9 @@ def init(
     inits.run(source, choices, output, dry_run, as_json)
 
 
-@app.command(epilog=_example("behavsql build", "behavsql build --models fast -s features -s purchase+"))
+@app.command(
+    epilog=example("behavsql build", "behavsql build --models fast -s features -s purchase+")
+)
 def build(
     config: ConfigPath = None,
     select: Select = None,
@@ -141,8 +123,9 @@ def build(
 ) -> None:
     """Read the events, train the models, publish the predictions.
 
-    Only what changed since the last build runs. Without a behavsql.toml the bundled sample is built, to see
-    what there is to see. The published file is replaced whole at the end: who reads it is never disturbed.
+    Only what changed since the last build runs. Without a behavsql.toml the bundled sample is
+    built, to see what there is to see. The published file is replaced whole at the end: who reads
+    it is never disturbed.
     """
     from behavsql.cli import builds, places
 
@@ -152,9 +135,13 @@ def build(
     builds.run(places.choose_config(config, warehouse, models), asked)
 
 
-@app.command(epilog=_example("behavsql demo", "behavsql demo courses --warehouse courses --models fast"))
+@app.command(
+    epilog=example("behavsql demo", "behavsql demo courses --warehouse courses --models fast")
+)
 def demo(
-    name: Annotated[str | None, typer.Argument(help="Which one; without it they are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Which one; without it they are listed.")
+    ] = None,
     select: Select = None,
     dry_run: DryRun = False,
     full: Full = False,
@@ -174,7 +161,7 @@ def demo(
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         'behavsql query "from predictions.purchase where decile = 1"',
         'behavsql query "select * from customers" --csv > customers.csv',
         "behavsql query - < question.sql",
@@ -197,32 +184,36 @@ def query(
     asks.query(places.choose_warehouse(config, warehouse), sql, limit, csv, as_json)
 
 
-@app.command(epilog=_example("behavsql tasks", "behavsql tasks --json"))
-def tasks(config: ConfigPath = None, warehouse: WarehousePath = None, as_json: Json = False) -> None:
+@app.command(epilog=example("behavsql tasks", "behavsql tasks --json"))
+def tasks(
+    config: ConfigPath = None, warehouse: WarehousePath = None, as_json: Json = False
+) -> None:
     """Show which questions are asked of the data, and why others are not."""
     from behavsql.cli import asks, places
 
     asks.tasks(places.choose_warehouse(config, warehouse), as_json)
 
 
-@app.command(epilog=_example("behavsql models", "behavsql models -t purchase"))
+@app.command(epilog=example("behavsql models", "behavsql models -t purchase"))
 def models(
-    task: Annotated[str | None, typer.Option("--task", "-t", help="Only this task's models.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="Only this task's models.")
+    ] = None,
     config: ConfigPath = None,
     warehouse: WarehousePath = None,
     as_json: Json = False,
 ) -> None:
     """Show how good every model is, references among them.
 
-    Measured on the test cutoffs, which no model and no choice of model has seen; best first, with the
-    interval of a bootstrap over users.
+    Measured on the test cutoffs, which no model and no choice of model has seen; best first, with
+    the interval of a bootstrap over users.
     """
     from behavsql.cli import asks, places
 
     asks.models(places.choose_warehouse(config, warehouse), task, as_json)
 
 
-@sql_app.command("list", epilog=_example("behavsql sql list"))
+@sql_app.command("list", epilog=example("behavsql sql list"))
 def sql_list(config: ConfigPath = None, as_json: Json = False) -> None:
     """List the SQL files in build order, a project's own sql/ folder over the package's."""
     from behavsql.cli import sql_files
@@ -230,9 +221,11 @@ def sql_list(config: ConfigPath = None, as_json: Json = False) -> None:
     sql_files.list_files(sql_files.folder_of(config), as_json)
 
 
-@sql_app.command("show", epilog=_example("behavsql sql show features.recency"))
+@sql_app.command("show", epilog=example("behavsql sql show features.recency"))
 def sql_show(
-    table: Annotated[str, typer.Argument(help="A table, such as features.recency or macros.total.")],
+    table: Annotated[
+        str, typer.Argument(help="A table, such as features.recency or macros.total.")
+    ],
     config: ConfigPath = None,
     as_json: Json = False,
 ) -> None:
@@ -242,7 +235,7 @@ def sql_show(
     sql_files.show_file(sql_files.folder_of(config), table, as_json)
 
 
-@sql_app.command("lock", epilog=_example("behavsql sql lock"))
+@sql_app.command("lock", epilog=example("behavsql sql lock"))
 def sql_lock(config: ConfigPath = None, as_json: Json = False) -> None:
     """Write the files' versions and digests to versions.toml in the project's sql/ folder.
 
@@ -253,7 +246,10 @@ def sql_lock(config: ConfigPath = None, as_json: Json = False) -> None:
     sql_files.lock(sql_files.folder_of(config), as_json)
 
 
-@sql_app.command("new", epilog=_example("behavsql sql new features loyalty", "behavsql sql new labels active_days"))
+@sql_app.command(
+    "new",
+    epilog=example("behavsql sql new features loyalty", "behavsql sql new labels active_days"),
+)
 def sql_new(
     kind: Annotated[Kind, typer.Argument(help="A feature file, or a label file: a new task.")],
     name: Annotated[str, typer.Argument(help="The table's name: lower-case letters, digits, _.")],

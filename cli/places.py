@@ -14,7 +14,10 @@ def has_config() -> bool:
 
 
 def choose_config(
-    path: Path | None, warehouse: Path | None = None, models: str | None = None, demo: str | None = None
+    path: Path | None,
+    warehouse: Path | None = None,
+    models: str | None = None,
+    demo: str | None = None,
 ) -> Config:
     """The named demo's config, else `path`, else ./behavsql.toml, else the bundled sample's."""
     folder = str(warehouse.absolute()) if warehouse else None

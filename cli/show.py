@@ -108,7 +108,10 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence], width: int | N
         padded = [_pad(cell, size, to_right) for cell, size, to_right in zip(line, sizes, right)]  # noqa: B905
         print(GAP.join(padded).rstrip())
     if shown < len(columns):
-        print(f"{shown} of {len(columns)} columns fit; name the others, or use --csv.", file=sys.stderr)
+        print(
+            f"{shown} of {len(columns)} columns fit; name the others, or use --csv.",
+            file=sys.stderr,
+        )
 
 
 def _write_blocks(columns: Sequence[str], cells: list[list[str]], width: int) -> None:
@@ -117,7 +120,9 @@ def _write_blocks(columns: Sequence[str], cells: list[list[str]], width: int) ->
         if position:
             print()
         for column, cell in zip(columns, row, strict=True):
-            print(f"{_pad(column, size)}{GAP}{_cut(cell, max(width - size - len(GAP), 10))}".rstrip())
+            print(
+                f"{_pad(column, size)}{GAP}{_cut(cell, max(width - size - len(GAP), 10))}".rstrip()
+            )
 
 
 def _text(value: object, exact: bool = False) -> str:
@@ -161,7 +166,9 @@ def _pad(text: str, size: int, to_right: bool = False) -> str:
 
 def _sizes(columns: Sequence[str], cells: list[list[str]]) -> list[int]:
     return [
-        max(_length(column), *(_length(row[position]) for row in cells)) if cells else _length(column)
+        max(_length(column), *(_length(row[position]) for row in cells))
+        if cells
+        else _length(column)
         for position, column in enumerate(columns)
     ]
 

@@ -1,15 +1,16 @@
-"""The `behavsql sql` commands: what SQL files there are, their versions, and starters for new ones."""
+"""The `behavsql sql` commands: what SQL files there are, their versions, and starters."""
 
 import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from behavsql import catalog
-from behavsql.catalog import Catalog
 from behavsql.cli import show
 from behavsql.cli.places import shown
 from behavsql.cli.starters import STARTERS
+
+from behavsql import catalog
+from behavsql.catalog import Catalog
 from behavsql.errors import ConfigError, SqlFileError
 from behavsql.sql_header import nearest
 
@@ -33,25 +34,29 @@ def list_files(project: Path, as_json: bool) -> None:
         ])  # fmt: skip
         return
     show.write_table(
-        ("stage", "table", "version", "purpose"), [(f.stage, f.table, f.version, f.purpose) for f in files]
+        ("stage", "table", "version", "purpose"),
+        [(f.stage, f.table, f.version, f.purpose) for f in files],
     )
 
 
 def show_file(project: Path, table: str, as_json: bool) -> None:
-    """Print the text of a table's file; a name without its schema will do where it is the only one."""
+    """Print the text of a table's file; a name without its schema will do if it is the only one."""
     found = Catalog.load(project)
     files = {file.table: file for file in (*found.macros, *found.files.values())}
     fitting = [name for name in files if table in (name, name.partition(".")[2])]
     if len(fitting) != 1:
+        names = [*files, *(name.partition(".")[2] for name in files)]
         told = f"it could be {' or '.join(fitting)}" if fitting else f"there are {len(files)} files"
         raise ConfigError(
-            f'sql show: "{table}" names {len(fitting) or "no"} SQL file{"s"[: len(fitting)]}; {told}.'
-            f"{nearest(table, [*files, *(name.partition('.')[2] for name in files)])} See `behavsql sql list`."
+            f'sql show: "{table}" does not name one SQL file; {told}.{nearest(table, names)} '
+            f"See `behavsql sql list`."
         )
     file = files[fitting[0]]
     text = file.path.read_text(encoding="utf-8")
     if as_json:
-        show.write_json({"table": file.table, "file": file.where, "version": file.version, "sql": text})
+        show.write_json(
+            {"table": file.table, "file": file.where, "version": file.version, "sql": text}
+        )
     else:
         print(text, end="" if text.endswith("\n") else "\n")
 
@@ -62,7 +67,13 @@ def lock(project: Path, as_json: bool) -> None:
     found = _only_in(folder, Catalog.load(folder))
     path = folder / VERSIONS
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    if problems := catalog.unbumped(found, catalog.locked_versions(old)):
+    try:
+        locked = catalog.locked_versions(old)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SqlFileError(
+            f"{shown(path)}: not a list of versions ({error}). Remove it and lock again."
+        ) from None
+    if problems := catalog.unbumped(found, locked):
         raise SqlFileError("\n".join(problems))
     new = catalog.render_lock(found)
     path.write_text(new, encoding="utf-8")
@@ -88,8 +99,14 @@ def _folder_to_lock(project: Path) -> Path:
 
 def _only_in(folder: Path, found: Catalog) -> Catalog:
     inside = folder.resolve()
-    own = [name for name, file in found.files.items() if Path(str(file.path)).resolve().is_relative_to(inside)]
-    macros = [macro for macro in found.macros if Path(str(macro.path)).resolve().is_relative_to(inside)]
+    own = [
+        name
+        for name, file in found.files.items()
+        if Path(str(file.path)).resolve().is_relative_to(inside)
+    ]
+    macros = [
+        macro for macro in found.macros if Path(str(macro.path)).resolve().is_relative_to(inside)
+    ]
     return replace(found, files={name: found.files[name] for name in own}, macros=tuple(macros))
 
 
@@ -102,11 +119,13 @@ def new(project: Path, kind: str, name: str, as_json: bool) -> None:
         )
     path = project / STAGES[kind] / f"{name}.sql"
     if path.exists():
-        raise ConfigError(f"{shown(path)}: the file exists; allowed is a new name. Edit it, or choose another.")
+        raise ConfigError(
+            f"{shown(path)}: the file exists; allowed is a new name. Edit it, or choose another."
+        )
     if f"{kind}.{name}" in Catalog.load(project).files:
         raise ConfigError(
-            f"sql new: {kind}.{name} is shipped with behavsql; allowed is a new name. To override it: "
-            f"behavsql sql show {kind}.{name} > {shown(path)}"
+            f"sql new: {kind}.{name} is shipped with behavsql; allowed is a new name. "
+            f"To override it: behavsql sql show {kind}.{name} > {shown(path)}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(STARTERS[kind].replace("NAME", name), encoding="utf-8")
@@ -114,4 +133,6 @@ def new(project: Path, kind: str, name: str, as_json: bool) -> None:
         show.write_json({"path": str(path), "table": f"{kind}.{name}"})
         return
     print(shown(path))
-    print(f"It builds as it stands: edit it, then `behavsql build -s {kind}.{name}`.", file=sys.stderr)
+    print(
+        f"It builds as it stands: edit it, then `behavsql build -s {kind}.{name}`.", file=sys.stderr
+    )

@@ -3,7 +3,7 @@
 import functools
 import os
 
-os.environ["OMP_NUM_THREADS"] = "2"  # before lightgbm is loaded; more threads only wait here
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before lightgbm is loaded: more threads only wait
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

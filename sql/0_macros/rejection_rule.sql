@@ -2,7 +2,7 @@
 -- version: 1
 create or replace macro rejection_rule(
     user_id, event_at, unread_at, unread_value, value, quantity,
-    earliest_at, latest_at, max_value, max_quantity
+    earliest_at, latest_at, since, until, max_value, max_quantity
 ) as
     case
         when user_id is null then 'missing_user'
@@ -10,6 +10,7 @@ create or replace macro rejection_rule(
         when event_at is null then 'missing_time'
         when event_at > latest_at then 'future_time'
         when event_at < earliest_at then 'time_before_min_date'
+        when event_at < since or event_at > until then 'outside_since_until'
         when unread_value is not null then 'unparsable_value'
         -- A negative price is a mistake; a negative quantity is a return.
         when value < 0 and coalesce(quantity, 1) >= 0 then 'negative_value'

@@ -27,7 +27,7 @@ accepted as (
         events.value, events.quantity,
         case when sources.has_dates then getvariable('min_date') end,
         case when sources.has_dates then getvariable('latest_possible_at') end,
-        getvariable('max_value'), getvariable('max_quantity')
+        sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
     ) is null
 ),
 

@@ -10,9 +10,9 @@ with
 rules as (
     select unnest([
         'malformed_line', 'missing_user', 'unparsable_time', 'missing_time', 'future_time',
-        'time_before_min_date', 'unparsable_value', 'negative_value', 'absurd_value',
-        'duplicate', 'kept',
-    ]) as rule, generate_subscripts(range(11), 1) as step_number,
+        'time_before_min_date', 'outside_since_until', 'unparsable_value', 'negative_value',
+        'absurd_value', 'duplicate', 'kept',
+    ]) as rule, generate_subscripts(range(12), 1) as step_number,
 ),
 
 removed as (

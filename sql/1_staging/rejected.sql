@@ -17,7 +17,7 @@ judged as (
             events.value, events.quantity,
             case when sources.has_dates then getvariable('min_date') end,
             case when sources.has_dates then getvariable('latest_possible_at') end,
-            getvariable('max_value'), getvariable('max_quantity')
+            sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
         ) as rule,
     from raw.events as events
     inner join raw.sources as sources on sources.source = events.source
@@ -34,6 +34,7 @@ refused as (
             when 'missing_time' then 'no time'
             when 'future_time' then 'in the future: ' || event_at
             when 'time_before_min_date' then 'before min_date: ' || event_at
+            when 'outside_since_until' then 'outside since and until: ' || event_at
             when 'unparsable_value' then 'not a number: ' || unread_value
             when 'negative_value' then 'negative value: ' || value
             when 'absurd_value' then 'beyond max_value or max_quantity: '

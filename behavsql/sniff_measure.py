@@ -1,0 +1,61 @@
+"""A source read as a build will read it: three rows, how much there is, and what will be rejected."""
+
+import duckdb
+from pydantic import ValidationError
+
+from behavsql.config import Settings, Source
+from behavsql.errors import ConfigError
+from behavsql.mapping import event_columns
+from behavsql.quoting import identifier
+from behavsql.sniff import Sniffed
+
+SHOWN_ROWS = 3
+PARTS = ("user_id", "event_at", "event_type", "item_id", "value", "quantity", "category", "title")
+
+
+def measure(
+    con: duckdb.DuckDBPyConnection, relation: str, types: dict[str, str], found: Sniffed
+) -> None:
+    """Fill `shown`, `rows`, `facts` and `unknown_users`, and add what is wrong with the rows.
+
+    Reads the table `sample` and, once, the whole relation. Raises ConfigError for a mapping that
+    contradicts itself.
+    """
+    source, columns = _source(found), found.raw["columns"]
+    sql = event_columns(source, types)
+    mapped = {*columns, "event_type", *(["value"] if "price" in columns else [])}
+    found.shown = [part for part in PARTS if part in mapped]
+    # Without dates the numbers as they are: the day they are counted from is arbitrary.
+    told = sql if source.has_dates else sql | {"event_at": identifier(columns["event_at"])}
+    listed = ", ".join(f"{told[part]} as {part}" for part in found.shown)
+    found.rows = con.execute(f"select {listed} from sample limit {SHOWN_ROWS}").fetchall()
+    user, at = sql["user_id"], sql["event_at"]
+    latest = "now()::timestamp + interval 1 day"
+    possible = f"filter ({at} between timestamp '{Settings().min_date}' and {latest})"
+    rows, known, users, first, last, timed, dated = con.execute(
+        f"select count(*), count({user}), count(distinct {user}), min({at}) {possible}, "
+        f"max({at}) {possible}, count({at}), count(*) {possible} from {relation}"
+    ).fetchall()[0]
+    found.unknown_users = 1 - known / rows
+    found.facts = f"{rows:,} rows, {users:,} users"
+    if first and source.has_dates:
+        found.facts += f", {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    _doubt(found, "user_id", rows - known, "have none")
+    _doubt(found, "event_at", rows - timed, "hold no readable time")
+    _doubt(found, "event_at", timed - dated if source.has_dates else 0, "lie in no possible year")
+
+
+def _source(found: Sniffed) -> Source:
+    try:
+        return Source(**found.raw)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = "".join(f"{part}: " for part in problem["loc"])
+        told = problem["msg"].removeprefix("Value error, ")
+        path = found.raw["path"]
+        raise ConfigError(f"{path}: {where}{told}. Change the options.") from None
+
+
+def _doubt(found: Sniffed, part: str, count: int, why: str) -> None:
+    if count:
+        found.doubts.append(f"{part}: {count:,} rows {why} and will be rejected.")

@@ -1,0 +1,59 @@
+"""Options that several commands share, and the choices they offer."""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Models(enum.StrEnum):
+    """Which models `build` compares."""
+
+    FAST = "fast"
+    STANDARD = "standard"
+    ALL = "all"
+
+
+class Kind(enum.StrEnum):
+    """What `sql new` can start."""
+
+    FEATURES = "features"
+    LABELS = "labels"
+
+
+def example(*lines: str) -> str:
+    """An epilog; the backspace keeps the parser from joining its lines."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+ConfigPath = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The config file (default: ./behavsql.toml).")
+]
+WarehousePath = Annotated[
+    Path | None, typer.Option("--warehouse", help="The warehouse folder (default: the config's).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select", "-s", metavar="STEP",
+        help="Run only this: a table, schema, task or pattern; x+ takes what reads x too."
+        " Repeatable.",
+    ),
+]  # fmt: skip
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would run and why; run nothing.")
+]
+Full = Annotated[
+    bool, typer.Option("--full", help="Run every step, also those that are up to date.")
+]
+ModelSet = Annotated[
+    Models | None,
+    typer.Option(
+        "--models", help="Which models to compare (default: the config's, else standard)."
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.")
+]

@@ -1,0 +1,241 @@
+"""What a second build does again: only what changed, and what depends on it."""
+
+import os
+import re
+
+import polars as pl
+import pytest
+from clickstream import clickstream
+from conftest import QUICK, Heard, project
+
+from behavsql.build import build, dry_run
+from behavsql.errors import ConfigError, SourceError, SqlFileError
+from behavsql.progress import Progress
+
+EVENTS = clickstream(350, 90, seed=4)
+QUIET = Progress(quiet=True)
+FEATURE = """-- purpose: how many different kinds of thing the user did
+-- grain:   user_id, cutoff_at
+-- inputs:  cutoffs.cutoffs, staging.events
+-- version: 1
+select
+    cutoffs.user_id,
+    cutoffs.cutoff_at,
+    count(distinct events.event_type) as count_kinds,
+from cutoffs.cutoffs as cutoffs
+inner join staging.events as events
+    on events.user_id = cutoffs.user_id
+    and events.event_at <= cutoffs.cutoff_at
+group by cutoffs.user_id, cutoffs.cutoff_at
+"""
+LABEL = """-- purpose: will the user put anything in the cart within the horizon?
+-- grain:   user_id, cutoff_at
+-- inputs:  cutoffs.windows, sessions.user_days
+-- entity:  user
+-- kind:    binary
+-- horizon: 7 days
+-- active_within: 28 days
+-- roles:   cart
+-- version: 1
+select
+    windows.user_id,
+    windows.cutoff_at,
+    coalesce(sum(days.count_carts), 0) > 0 as label,
+from cutoffs.windows as windows
+left join sessions.user_days as days
+    on days.user_id = windows.user_id
+    and days.day_at > windows.cutoff_at
+    and days.day_at <= windows.window_ends_at
+where windows.task = 'carting'
+group by windows.user_id, windows.cutoff_at
+"""
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A small project that asks one question; not built yet."""
+    return project(tmp_path, EVENTS, only=("purchase",))
+
+
+def _write(made, place: str, text: str) -> None:
+    path = made.folder / "sql" / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _with(made, **settings):
+    return made.model_copy(update={"settings": made.settings.model_copy(update=settings)})
+
+
+def _schemas(steps) -> set[str]:
+    return {re.split(r"[. ]", step)[0] for step in steps}
+
+
+def _content(path) -> tuple[int, int]:
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def test_only_what_changed_is_built_again(made, rows):
+    """One project through its life: each change runs its own steps and those that read them."""
+    first = build(made, progress=QUIET)
+    assert len(first.steps) > 35 and first.steps[-1] == "publish"
+    before = _content(first.path)
+
+    # Nothing changed: nothing runs, nothing is published.
+    again = build(made, progress=QUIET)
+    assert again.steps == () and _content(again.path) == before
+    assert dry_run(made) and not [step for step in dry_run(made) if step.reason]
+
+    # Another gap between sessions: the events are as they were.
+    wider = _with(made, session_gap=2 * made.settings.session_gap)
+    planned = {step.name for step in dry_run(wider) if step.reason}
+    steps = build(wider, progress=QUIET).steps
+    assert set(steps) == planned
+    assert not _schemas(steps) & {"raw", "staging", "meta"}
+    assert {"sessions.session_events", "sessions.sessions", "features.matrix", "train purchase", "publish"} <= set(steps)
+
+    # Other models: only what comes after the features.
+    steps = build(_with(wider, seed=8), progress=QUIET).steps
+    assert _schemas(steps) <= {"train", "predictions", "report", "main", "publish"}
+
+    # A file of another content: everything.
+    EVENTS.head(len(EVENTS) - 100).write_parquet(made.folder / "events.parquet")
+    assert set(build(_with(wider, seed=8), progress=QUIET).steps) == set(first.steps)
+
+    # `full` runs everything, whatever changed.
+    assert set(build(_with(wider, seed=8), full=True, progress=QUIET).steps) == set(first.steps)
+    assert rows(first.path, "select count(*), count(*) filter (where status <> 'done') from meta.runs") == [(5, 0)]
+    assert rows(first.path, "select distinct version from models.models") == [(5,)]
+
+
+def test_a_selection_runs_what_it_names(made, rows):
+    path = build(made, progress=QUIET).path
+    before = _content(path)
+    assert build(made, select=["features.recency"], progress=QUIET).steps == ("features.recency",)
+    assert _content(path) == before, "publishing was not selected"
+    assert build(made, select=["features.re*", "report"], progress=QUIET).steps == (
+        "features.recency", "report.calibration", "report.leaderboard", "report.lift",
+    )  # fmt: skip
+    steps = build(made, select=["labels+"], progress=QUIET).steps
+    assert {"labels.purchase", "features.matrix", "train purchase", "predictions.scored", "publish"} <= set(steps)
+    assert not _schemas(steps) & {"raw", "staging", "sessions", "cutoffs"} and "features.recency" not in steps
+    assert _content(path) != before
+    assert set(build(made, select=["purchase"], progress=QUIET).steps) == {"labels.purchase", "train purchase"}
+    with pytest.raises(ConfigError, match=r'--select: nothing is called \'features\.recensy\'.*Did you mean "features\.recency"\?'):
+        build(made, select=["features.recensy"], progress=QUIET)
+    assert build(made, progress=QUIET).steps == ()
+
+
+def test_a_touched_file_is_read_again_and_an_equal_one_is_not(made):
+    build(made, progress=QUIET)
+    later = (made.folder / "events.parquet").stat().st_mtime + 10
+    os.utime(made.folder / "events.parquet", (later, later))
+    assert "raw.events" in build(made, progress=QUIET).steps
+
+
+def test_a_projects_own_files_override_and_add(made, rows):
+    path = build(made, progress=QUIET).path
+    matrix = [row[0] for row in rows(path, "describe features.matrix")]
+    assert "count_kinds" not in matrix
+
+    _write(made, "4_features/kinds.sql", FEATURE)
+    _write(made, "5_labels/carting.sql", LABEL)
+    steps = build(made, progress=QUIET).steps
+    assert {"features.kinds", "labels.carting", "train carting"} <= set(steps)
+    assert "features.recency" not in steps or "meta.tasks" in steps, "tasks changed, so cutoffs did"
+    described = [row[0] for row in rows(path, "describe features.matrix")]
+    assert "count_kinds" in described and "carting_last_window" in described
+    assert rows(path, "select count(*) > 50, max(carting_probability) < 1 from main.customers") == [(True, True)]
+    assert rows(path, "select distinct feature from models.importance where feature = 'count_kinds'") == [("count_kinds",)]
+    assert sorted(rows(path, "select model from models.models where task = 'carting'")) == sorted((m,) for m in QUICK)
+
+    # The same path as a file of the package overrules it.
+    _write(made, "4_features/kinds.sql", FEATURE.replace("count_kinds", "count_words"))
+    _write(made, "7_report/lift.sql", (
+        "-- purpose: nothing\n-- grain:   task\n-- inputs:  models.models\n-- scope:   global\n-- version: 9\n"
+        "select distinct task, 'mine' as whose from models.models\n"
+    ))  # fmt: skip
+    steps = build(made, progress=QUIET).steps
+    assert "features.recency" not in steps and "labels.carting" not in steps
+    assert rows(path, "select * from report.lift order by all") == [("carting", "mine"), ("purchase", "mine")]
+    assert "count_kinds" not in [row[0] for row in rows(path, "describe features.matrix")]
+
+    # Files that are gone take their tables and tasks with them.
+    (made.folder / "sql" / "5_labels" / "carting.sql").unlink()
+    (made.folder / "sql" / "7_report" / "lift.sql").unlink()
+    build(made, progress=QUIET)
+    assert "carting_probability" not in [row[0] for row in rows(path, "describe main.customers")]
+    left = rows(path, "select schema_name from duckdb_tables() where table_name = 'carting'")
+    assert left == []
+    assert rows(path, "select count(*) from models.models where task = 'carting'") == [(0,)]
+    assert rows(path, "select count(*) > 1 from report.lift") == [(True,)]
+
+
+def test_a_failing_check_stops_the_build_and_the_next_one_goes_on(made, rows):
+    _write(made, "4_features/kinds.sql", FEATURE)
+    path = build(made, progress=QUIET).path
+    before = _content(path)
+
+    _write(made, "4_features/kinds.sql", FEATURE.replace("-- version", "-- check:   count_kinds < 3\n-- version"))
+    wider = _with(made, session_gap=2 * made.settings.session_gap)
+    with pytest.raises(SqlFileError) as caught:
+        build(wider, progress=QUIET)
+    told = str(caught.value)
+    assert re.search(r"sql/4_features/kinds\.sql:4: check `count_kinds < 3` fails for [\d,]+ of [\d,]+ rows", told)
+    assert _content(path) == before
+
+    _write(made, "4_features/kinds.sql", FEATURE.replace("how many", "of how many"))
+    steps = build(wider, progress=QUIET).steps
+    assert "features.kinds" in steps and "publish" in steps
+    assert not _schemas(steps) & {"raw", "staging", "sessions"}, "what was finished is not done again"
+    assert _content(path) != before
+    assert rows(path, "select status from meta.runs order by run_id") == [("done",), ("failed",), ("done",)]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        (lambda text: text.replace("count(distinct events.event_type)", "count(distinct events.colour)"), "colour"),
+        (lambda text: text.replace("group by cutoffs.user_id, cutoffs.cutoff_at", ""), "GROUP BY"),
+        (lambda text: text.replace("count(distinct events.event_type)", "any_value(events.event_type)")
+         .replace("group by cutoffs.user_id, cutoffs.cutoff_at", "group by cutoffs.user_id, cutoffs.cutoff_at, events.event_id"),
+         "rows share user_id = "),
+        (lambda text: text.replace("    cutoffs.user_id,\n", "    nullif(cutoffs.user_id, 5) as user_id,\n", 1),
+         "rows have no user_id"),
+    ],
+    ids=["column", "syntax", "grain", "null"],
+)  # fmt: skip
+def test_a_wrong_file_is_named_with_the_reason(made, mistake, told):
+    _write(made, "4_features/kinds.sql", mistake(FEATURE))
+    with pytest.raises(SqlFileError) as caught:
+        build(made, select=["raw", "staging", "meta", "sessions", "cutoffs", "features.kinds"], progress=QUIET)
+    assert "sql/4_features/kinds.sql" in str(caught.value) and told in str(caught.value)
+
+
+def test_two_files_that_make_one_column_are_refused(made):
+    _write(made, "4_features/kinds.sql", FEATURE.replace("count_kinds", "count_events_7d"))
+    with pytest.raises(SqlFileError) as caught:
+        build(made, progress=QUIET)
+    told = str(caught.value)
+    assert "column count_events_7d is also made by " in told
+    assert "sql/4_features/kinds.sql" in told and "sql/4_features/frequency.sql" in told
+    assert not (made.warehouse / "behaviour.duckdb").exists()
+
+
+def test_too_much_rejected_stops_the_build_and_says_what(made):
+    EVENTS.with_columns(pl.when(pl.int_range(pl.len()) % 3 > 0).then("user")).write_parquet(made.folder / "events.parquet")
+    with pytest.raises(SourceError, match=r'source "shop": 33\.3% of [\d,]+ rows cannot be used \(missing_user [\d,]+ '):
+        build(made, progress=QUIET)
+    lenient = _with(made, max_rejected_share=0.5)
+    assert "publish" in build(lenient, progress=QUIET).steps
+
+
+def test_a_build_tells_each_step_and_what_it_took_for_granted(made):
+    EVENTS.with_columns(pl.col("type").replace("click", "wiggle")).write_parquet(made.folder / "events.parquet")
+    heard = Heard()
+    build(made, progress=heard)
+    told = {line.split()[0]: line for line in heard.lines}
+    assert "taken as role action, not in [types]: wiggle" in told["staging.events"]
+    assert "is published" in told["purchase:"]
