@@ -1,6 +1,7 @@
 """`behavsql build`: the plan carried out, step by step, into a published warehouse."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -29,8 +30,13 @@ class Built:
 
 
 def load_catalog(config: Config) -> Catalog:
-    """The package's SQL files with the project's own `sql/` folder layered over them."""
-    return Catalog.load(config.folder / "sql")
+    """The package's SQL files with the project's own `sql/` folder layered over them.
+
+    A folder called sql without a single stage in it belongs to something else and is left alone.
+    """
+    own = config.folder / "sql"
+    has_stages = own.is_dir() and any(re.fullmatch(r"\d_[a-z]+", path.name) for path in own.iterdir())
+    return Catalog.load(own if has_stages else None)
 
 
 def build(

@@ -21,8 +21,8 @@ _NAMES: dict[str, tuple[str, str]] = {
     ),
     "item_id": (
         "items? products? prod sku asin isbn stock articles? merchandise material movies? films? "
-        "songs? tracks? artists? videos? books? games? apps? courses? lessons? listings? posts? offers? "
-        "content resource site pages? url uri path",
+        "songs? tracks? artists? videos? books? games? apps? courses? lessons? listings? posts? "
+        "offers? content resource site pages? url uri path",
         _ID + "|page|parent|request|location|path|url|uri|viewed|clicked",
     ),
     "event_type": (

@@ -54,7 +54,7 @@ def render(found: list[Sniffed]) -> str:
     if settings := whole.get("settings"):
         share = max(source.unknown_users for source in found)
         blocks.append("[settings]\n" + _line(
-            "max_rejected_share", settings["max_rejected_share"], f"{share:.0%} of rows have no user"
+            "max_rejected_share", settings["max_rejected_share"], f"{share:.0%} have no user"
         ))  # fmt: skip
     blocks += [_source(source) for source in found]
     if types := whole.get("types"):

@@ -93,7 +93,7 @@ def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
         micros = f"try_cast(round({number} * {scale}) as bigint)"
         at = f"make_timestamp(case when abs({micros}) < 253402300800000000 then {micros} end)"
     elif source.at_format:
-        at = f"try_strptime({name}, {literal(source.at_format)})"
+        at = f"try_strptime(cast({name} as varchar), {literal(source.at_format)})"
     elif type_ == "TIMESTAMP WITH TIME ZONE":
         at = f"timezone('UTC', {name})"
     elif type_ == "VARCHAR":

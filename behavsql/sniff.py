@@ -134,7 +134,10 @@ def _grouped(con: duckdb.DuckDBPyConnection, patterns: list[str]) -> list[tuple[
             columns = tuple(column_types(con, whole, relation_of([path])))
             singles.setdefault((path.parent, path.suffix, columns), []).append(path)
     for (folder, suffix, _), files in singles.items():
-        start = os.path.commonprefix([file.name.removesuffix(suffix) for file in files])
+        # Names, not paths: up to the first character in which they differ.
+        start = os.path.commonprefix(  # noqa: RUF071
+            [file.name.removesuffix(suffix) for file in files]
+        )
         pattern = str(folder / f"{start}*{suffix}")
         if len(files) > 1 and sorted(glob.glob(pattern)) == sorted(map(str, files)):
             sources.append((pattern, sorted(files)))

@@ -1,4 +1,4 @@
-"""A source read as a build will read it: three rows, how much there is, and what will be rejected."""
+"""A source read as a build will: three rows, how much there is, and what will be rejected."""
 
 import duckdb
 from pydantic import ValidationError

@@ -173,7 +173,8 @@ class SourceSniffer:
             look = self.looks[candidates[0]]
             raise ConfigError(
                 f"{self.path}: {candidates[0]} holds {look.type} such as {look.example!r}, which "
-                f"cannot be read as {self.choices.at_unit or 'a time'}; its columns are {', '.join(self.types)}. "
+                f"cannot be read as {self.choices.at_unit or 'a time'}; its columns are "
+                f"{', '.join(self.types)}. "
                 f"Name another with --time, or its unit with --at-unit."
             )
         return self._miss("time", "holds times")

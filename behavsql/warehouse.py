@@ -16,6 +16,7 @@ import duckdb
 
 from behavsql.config import Config
 from behavsql.errors import LockedError, WarehouseError
+from behavsql.interrupts import interruptible
 from behavsql.quoting import identifier, literal
 
 FILE_NAME = "behaviour.duckdb"
@@ -68,7 +69,8 @@ class Warehouse:
             _limit(con, config)
             for path in (self.build, self.raw):
                 path.chmod(PRIVATE)
-            yield con
+            with interruptible(con):
+                yield con
         finally:
             con.close()
 

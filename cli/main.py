@@ -10,12 +10,15 @@ from typing import Annotated
 import typer
 from behavsql.cli.failures import Failsafe
 from behavsql.cli.options import (
+    AtUnit,
     ConfigPath,
+    DefaultType,
     DryRun,
     Full,
     Json,
     Kind,
     ModelSet,
+    Output,
     Quiet,
     Select,
     WarehousePath,
@@ -76,18 +79,9 @@ def init(
     ] = None,
     price: Annotated[str | None, typer.Option(help="The column of the price of one piece.")] = None,
     quantity: Annotated[str | None, typer.Option(help="The column of how many pieces.")] = None,
-    at_unit: Annotated[
-        str | None,
-        typer.Option(
-            help="timestamp, epoch, epoch_ms, epoch_us, or without dates: days, seconds, order."
-        ),
-    ] = None,
-    default_type: Annotated[
-        str | None, typer.Option(help="The event word where no column tells one.")
-    ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
-        "behavsql.toml"
-    ),
+    at_unit: AtUnit = None,
+    default_type: DefaultType = None,
+    output: Output = Path("behavsql.toml"),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the config, write nothing.")
     ] = False,

@@ -57,3 +57,11 @@ ModelSet = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.")
 ]
+AtUnit = Annotated[
+    str | None,
+    typer.Option(
+        help="timestamp, epoch, epoch_ms, epoch_us, or without dates: days, seconds, order."
+    ),
+]
+DefaultType = Annotated[str | None, typer.Option(help="The event word where no column tells one.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]

@@ -68,7 +68,7 @@ def test_a_glob_reads_its_files_by_column_name(tmp_path):
     files = {
         "part1.csv": _csv("1,10,view,2024-01-01,1\n"),
         "part2.csv": "at,value,type,item,user\n2024-01-02,2,cart,20,2\n",
-        "part3.csv": "user,type,at,value\n3,view,2024-01-03,3\n",
+        "part3.csv": "user,type,at,value,item\n3,view,2024-01-03,3,\n",
         "other.csv": "not,read\n1,2\n",
     }
     con = _staged(tmp_path, files, "part*.csv")
@@ -80,6 +80,22 @@ def test_a_glob_reads_its_files_by_column_name(tmp_path):
     assert con.execute("select count_rows, files from staging.sources").fetchall() == [
         (3, "part1.csv, part2.csv, part3.csv")
     ]
+
+
+@pytest.mark.parametrize("missing", ["item", "value"])
+def test_files_without_a_column_of_the_others_are_refused_by_name(tmp_path, missing):
+    files = {"part1.csv": EVENTS.write_csv(), "part2.csv": EVENTS.drop(missing).write_csv()}
+    with pytest.raises(SourceError) as caught:
+        _staged(tmp_path, files, "part*.csv")
+    assert "part2.csv" in str(caught.value) and f'"{missing}"' in str(caught.value)
+
+
+def test_parquet_files_may_have_other_columns(tmp_path):
+    EVENTS.head(2).write_parquet(tmp_path / "part1.parquet")
+    EVENTS.tail(2).drop("item").with_columns(colour=pl.lit("red")).write_parquet(tmp_path / "part2.parquet")
+    con = stage(project(tmp_path, path="part*.parquet", columns=COLUMNS))
+    found = con.execute("select item_id, colour from staging.events inner join staging.event_attributes using (user_id, event_id) order by all")
+    assert found.fetchall() == [(10, None), (10, None), (None, "red"), (None, "red")]
 
 
 def test_a_glob_goes_into_folders(tmp_path):

@@ -14,13 +14,16 @@ DEMOS = {
 
 
 def demo_config(name: str, warehouse: Path | None = None, **overrides: object) -> Config:
-    """The config of a bundled data set, building into `warehouse` (default: ./warehouse).
+    """The config of a bundled data set, as if it lay in the current folder.
 
-    Raises ConfigError for a name that is not in DEMOS.
+    So it builds into ./warehouse (unless one is named) and takes SQL files from ./sql. Raises
+    ConfigError for a name that is not in DEMOS.
     """
     if name not in DEMOS:
         raise ConfigError(f'demo: there is no "{name}"; allowed are {", ".join(DEMOS)}. Choose one.')
-    folder = Path(str(importlib.resources.files("behavsql.demos")))
-    data = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
-    place = str(Path(warehouse or "warehouse").absolute())
-    return from_dict(data, folder, f"demo {name}", warehouse=place, **overrides)
+    files = Path(str(importlib.resources.files("behavsql.demos")))
+    data = tomllib.loads((files / f"{name}.toml").read_text(encoding="utf-8"))
+    for source in data["source"]:
+        source["path"] = str(files / source["path"])
+    place = str(warehouse) if warehouse else None
+    return from_dict(data, Path(), f"demo {name}", warehouse=place, **overrides)

@@ -1,5 +1,6 @@
 """Linear regression with a ridge, lasso or elastic-net penalty, on the label or on its log."""
 
+import warnings
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Self
 
@@ -101,6 +102,7 @@ class Linear(WeightedSum):
 
 
 def _weights(matrix: np.ndarray, target: np.ndarray, choice: Choice) -> tuple[np.ndarray, float]:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import ElasticNet, Ridge
 
     if choice.l1_share == 0:
@@ -113,5 +115,8 @@ def _weights(matrix: np.ndarray, target: np.ndarray, choice: Choice) -> tuple[np
             tol=1e-3,
             max_iter=5000,
         )
-    model.fit(matrix, target)
+    with warnings.catch_warnings():
+        # A penalty that has not settled by then competes on valid like the others.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(matrix, target)
     return model.coef_.astype(np.float64), float(model.intercept_)
