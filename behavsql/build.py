@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import __version__, generated, ingest, plan, tasks, transform
+from behavsql import __version__, describe, generated, ingest, plan, tasks, transform
 from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.errors import SourceError
@@ -94,6 +94,7 @@ class _Run:
             if publish.reason:
                 with self.progress.step("publish") as line:
                     started = time.perf_counter()
+                    describe.comment_tables(self.con)
                     self.warehouse.publish(self.con, int(self.config.settings.publish_mode, 8))
                     transform.record(self.con, self.run_id, publish, None, started)
                     line.note = f"{self.warehouse.published.stat().st_size / 1e6:,.1f} MB"

@@ -183,7 +183,7 @@ def _load_events(
         con.executemany("insert into raw.not_products values (?, ?)", rows)
 
 
-def _note_lines(con: duckdb.DuckDBPyConnection, source: Source) -> None:
+def _note_lines(con: duckdb.DuckDBPyConnection, source: Source, table: str = "events") -> None:
     """Keep what the CSV reader refused, numbered after the rows it read; then clear its notes."""
     tables = con.execute("select count(*) from duckdb_tables() where table_name = 'reject_errors'")
     if not tables.fetchall()[0][0]:
@@ -197,7 +197,7 @@ def _note_lines(con: duckdb.DuckDBPyConnection, source: Source) -> None:
                 inner join reject_scans as scans using (scan_id, file_id)
                 order by errors.file_id, errors.line
             )
-            select {literal(source.name)}, (select count(*) from raw.events
+            select {literal(source.name)}, (select count(*) from raw.{table}
                     where source = {literal(source.name)}) + row_number() over (),
                 parse_filename(file_path) || ' line ' || line || ': ' || error_message
             from refused order by file_path, line"""
@@ -220,12 +220,15 @@ def _note_source(
     timed = timed or source.at_unit in ("seconds", "order")
     # Equal rows are real where a time is only a day: two clicks on one page on one date.
     dedupe = source.dedupe if source.dedupe != "auto" else ("row" if timed else "none")
-    names = ", ".join(path.name for path in scan.files[:3]) + (" ..." if len(scan.files) > 3 else "")
     con.execute(
         "insert into raw.sources values (?, 'events', ?, ?, ?, ?, ?, ?, "
         f"{bound(source, source.since)}, {bound(source, source.until, is_end=True)})",
-        [source.name, names, first, rows, timed, source.has_dates, dedupe],
+        [source.name, _names(scan.files), first, rows, timed, source.has_dates, dedupe],
     )
+
+
+def _names(files: list[Path]) -> str:
+    return ", ".join(path.name for path in files[:3]) + (" ..." if len(files) > 3 else "")
 
 
 def _load_facts(con: duckdb.DuckDBPyConnection, kind: str, sources: list[tuple[Source, _Scan]]) -> None:
@@ -249,7 +252,12 @@ def _load_facts(con: duckdb.DuckDBPyConnection, kind: str, sources: list[tuple[S
             f"{text(columns.title, scan.types)} as title, struct_pack({packed or 'nothing := null::varchar'}) "
             f"as attributes from {scan.relation}"
         )
-        _note_lines(con, source)
+        _note_lines(con, source, kind)
+        con.execute(
+            f"insert into raw.sources select ?, ?, ?, null, count(*), true, true, 'none', null, null "
+            f"from raw.{kind} where source = ?",
+            [source.name, kind, _names(scan.files), source.name],
+        )
 
 
 def _settle_id(con: duckdb.DuckDBPyConnection, column: str) -> None:

@@ -31,7 +31,7 @@ DIRT = {
 }
 
 
-def clickstream(users: int = 700, days: int = 120, seed: int = 1, start: datetime = START) -> pl.DataFrame:
+def clickstream(users: int = 600, days: int = 120, seed: int = 1, start: datetime = START) -> pl.DataFrame:
     """Clean events in the order of their times: user, item, type, at, price, quantity, ..."""
     random = np.random.default_rng(seed)
     rate = random.gamma(0.9, 0.25, users) + 0.02

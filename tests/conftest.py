@@ -83,7 +83,7 @@ def stage(project: Config, last: int = 1, catalog: Catalog | None = None) -> duc
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """Seven hundred users over 120 days, read from a shuffled and dirty CSV, all tasks built."""
+    """Six hundred users over 120 days, read from a shuffled and dirty CSV, all tasks built."""
     folder = tmp_path_factory.mktemp("shop")
     events = clickstream()
     text, dirt = dirtied(events)

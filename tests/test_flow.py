@@ -241,7 +241,7 @@ ABOUT_THE_INPUT = {"rejected", "ledger", "sources"}
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory):
     """Two warehouses of the same events: from a dirty and shuffled CSV, and clean, in order, from Parquet."""
-    opened, events = [], clickstream(450, 100, seed=5)
+    opened, events = [], clickstream(400, 90, seed=5)
     for name in ("events.csv", "events.parquet"):
         folder = tmp_path_factory.mktemp("twin")
         (folder / "events.csv").write_text(dirtied(events)[0])
@@ -288,7 +288,7 @@ def test_a_champion_that_beats_no_reference_is_not_published(tmp_path):
     folder.mkdir(parents=True)
     (folder / "luck.sql").write_text(LUCK)
     heard = Heard()
-    path = build(project(tmp_path, clickstream(400), only=()), progress=heard).path
+    path = build(project(tmp_path, clickstream(300, 90), only=()), progress=heard).path
     with connect(path) as con:
         published, champion = (
             con.execute(f"select model, family, reason from models.models where {flag}").fetchall()[0]

@@ -12,7 +12,7 @@ from behavsql.build import build, dry_run
 from behavsql.errors import ConfigError, SourceError, SqlFileError
 from behavsql.progress import Progress
 
-EVENTS = clickstream(350, 90, seed=4)
+EVENTS = clickstream(300, 80, seed=4)
 QUIET = Progress(quiet=True)
 FEATURE = """-- purpose: how many different kinds of thing the user did
 -- grain:   user_id, cutoff_at
@@ -128,11 +128,12 @@ def test_a_selection_runs_what_it_names(made, rows):
     assert build(made, progress=QUIET).steps == ()
 
 
-def test_a_touched_file_is_read_again_and_an_equal_one_is_not(made):
-    build(made, progress=QUIET)
+def test_a_touched_file_is_read_again(made):
+    build(made, select=["raw.events"], progress=QUIET)
+    assert "raw.events" not in {step.name for step in dry_run(made) if step.reason}
     later = (made.folder / "events.parquet").stat().st_mtime + 10
     os.utime(made.folder / "events.parquet", (later, later))
-    assert "raw.events" in build(made, progress=QUIET).steps
+    assert "raw.events" in {step.name for step in dry_run(made) if step.reason}
 
 
 def test_a_projects_own_files_override_and_add(made, rows):

@@ -1,6 +1,7 @@
 """The published file: whole at every moment, readable by others, writable by nobody but a build."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -11,16 +12,17 @@ from pathlib import Path
 import duckdb
 import pytest
 from clickstream import clickstream
-from conftest import project
+from conftest import QUICK, project
 
 from behavsql.build import build
 from behavsql.errors import LockedError, WarehouseError
+from behavsql.models import MODEL_SETS
 from behavsql.progress import Progress
 from behavsql.quoting import identifier
 from behavsql.warehouse import KEPT_VERSIONS, Warehouse, connect
 
 QUIET = Progress(quiet=True)
-EVENTS = clickstream(350, 90, seed=4)
+EVENTS = clickstream(300, 80, seed=4)
 RUN = "select max(run_id) from meta.runs"
 # Builds the project in argv[1] and kills itself, as -9 does, where argv[2] says.
 KILLED = """
@@ -51,13 +53,21 @@ KILLED = """
 pytestmark = pytest.mark.usefixtures("quick")
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """The folder of a small project that asks one question, built once for all tests."""
+    folder = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODEL_SETS, "fast", QUICK)
+        build(project(folder, EVENTS, only=("purchase",)), progress=QUIET)
+    return folder
+
+
 @pytest.fixture
-def made(tmp_path):
-    """A small project that asks one question, built once."""
-    project(tmp_path, EVENTS)
-    small = project(tmp_path, only=("purchase",))
-    build(small, progress=QUIET)
-    return small
+def made(template, tmp_path):
+    """A copy of the small project, to spoil."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    return project(tmp_path, only=("purchase",))
 
 
 @pytest.fixture
@@ -75,7 +85,7 @@ def test_who_reads_the_old_file_keeps_it_and_who_opens_gets_the_new(made, publis
         old = reader.execute(RUN).fetchall()
         _again(made)
         assert reader.execute(RUN).fetchall() == old == [(1,)]
-        assert reader.execute("select count(*) from main.customers").fetchall()[0][0] > 300
+        assert reader.execute("select count(*) from main.customers").fetchall()[0][0] > 200
         assert rows(published, RUN) == [(2,)]
 
 
@@ -87,7 +97,7 @@ def test_one_builder_at_a_time(made):
 
 
 @pytest.mark.parametrize(
-    "where", ["sessions.sessions", "features.matrix", "train purchase / decision_tree", "publish", "copyfile", "replace", "replaced"]
+    "where", ["sessions.sessions", "train purchase / decision_tree", "copyfile", "replace", "replaced"]
 )
 def test_a_killed_build_leaves_the_file_whole_and_the_next_one_works(made, published, rows, where):
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(made.folder), where, str(Path(__file__).parent)]
@@ -95,13 +105,13 @@ def test_a_killed_build_leaves_the_file_whole_and_the_next_one_works(made, publi
     assert done.returncode == -signal.SIGKILL, done.stderr
     is_new = where == "replaced"
     assert rows(published, RUN) == [(2 if is_new else 1,)]
-    assert rows(published, "select count(*) > 300 from main.customers") == [(True,)]
+    assert rows(published, "select count(*) > 200 from main.customers") == [(True,)]
     changed = project(made.folder, only=("purchase",), settings={"seed": 99, "session_gap": "7 minutes"})
     steps = build(changed, progress=QUIET).steps
     assert "publish" in steps and "raw.events" not in steps
-    assert ("train purchase" in steps) == (where not in ("publish", "copyfile", "replace", "replaced"))
+    assert ("train purchase" in steps) == ("." in where or " " in where)
     assert rows(published, RUN) == [(3,)]
-    assert rows(published, "select count(*) from predictions.purchase")[0][0] > 50
+    assert rows(published, "select count(*) from predictions.purchase")[0][0] > 30
 
 
 def _write_and_die(published: Path, *, leave: bool) -> subprocess.Popen:
@@ -140,7 +150,7 @@ def test_somebody_writing_into_the_published_file_is_told(made, published, rows)
         writer.wait()
         writer.stdout.close()
     _again(made)
-    assert rows(published, "select count(*) > 300 from main.customers") == [(True,)]
+    assert rows(published, "select count(*) > 200 from main.customers") == [(True,)]
 
 
 def test_the_last_three_versions_stay(made, rows):
@@ -236,17 +246,15 @@ def test_a_damaged_build_file_says_what_to_do(made):
 
 
 def test_a_view_that_cannot_be_selected_is_not_published(made, published, rows):
-    warehouse = Warehouse(made.warehouse)
-    with duckdb.connect(str(warehouse.build)) as con:
-        con.execute("create table main.gone as select 1 as x; create view main.broken as select x from main.gone; drop table main.gone")
+    with duckdb.connect(str(Warehouse(made.warehouse).build)) as con:
+        con.execute("create table main.gone as select 1 as x; create view main.broken as from main.gone; drop table main.gone")
     with pytest.raises(WarehouseError, match=r"main\.broken: the view cannot be selected"):
-        _again(made)
+        build(made, progress=QUIET)
     assert rows(published, RUN) == [(1,)]
-    with duckdb.connect(str(warehouse.build)) as con:
+    with duckdb.connect(str(Warehouse(made.warehouse).build)) as con:
         con.execute("drop view main.broken")
-    # A failed publish is due again without being asked for.
-    assert build(made, progress=QUIET).steps in (("publish",), ())
-    assert rows(published, "select count(*) > 300 from main.customers") == [(True,)]
+    assert build(made, progress=QUIET).steps == ("publish",), "a publish that failed is due again"
+    assert rows(published, "select count(*) > 200 from main.customers") == [(True,)]
 
 
 @pytest.mark.slow

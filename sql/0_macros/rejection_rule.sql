@@ -1,7 +1,7 @@
 -- purpose: the first cleaning rule that a raw event breaks; NULL for a good one
 -- version: 1
 create or replace macro rejection_rule(
-    user_id, event_at, unread_at, unread_value, value, quantity,
+    user_id, event_at, unread_at, unread_value, role, value, quantity,
     earliest_at, latest_at, since, until, max_value, max_quantity
 ) as
     case
@@ -12,7 +12,7 @@ create or replace macro rejection_rule(
         when event_at < earliest_at then 'time_before_min_date'
         when event_at < since or event_at > until then 'outside_since_until'
         when unread_value is not null then 'unparsable_value'
-        -- A negative price is a mistake; a negative quantity is a return.
-        when value < 0 and coalesce(quantity, 1) >= 0 then 'negative_value'
+        -- A negative price is a mistake, unless it is a refund: by its word or its quantity.
+        when value < 0 and coalesce(quantity, 1) >= 0 and role <> 'return' then 'negative_value'
         when abs(value) > max_value or abs(quantity) > max_quantity then 'absurd_value'
     end

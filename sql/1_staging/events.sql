@@ -11,6 +11,7 @@ accepted as (
     select
         events.*,
         events.rowid as raw_row,
+        coalesce(types.role, 'action') as role,
         -- Two rows with one fingerprint at one time by one user are one event.
         case sources.dedupe
             when 'row' then hash(
@@ -22,9 +23,10 @@ accepted as (
         end as fingerprint,
     from raw.events as events
     inner join raw.sources as sources on sources.source = events.source
+    left join raw.types as types on types.event_type = lower(events.event_type)
     where rejection_rule(
         events.user_id, events.event_at, events.unread_at, events.unread_value,
-        events.value, events.quantity,
+        coalesce(types.role, 'action'), events.value, events.quantity,
         case when sources.has_dates then getvariable('min_date') end,
         case when sources.has_dates then getvariable('latest_possible_at') end,
         sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
@@ -53,7 +55,7 @@ select
         -- First, so that a discount or refunded postage is no return of an item.
         when not_products.item_id is not null then 'other'
         when events.quantity < 0 then 'return'
-        else coalesce(types.role, 'action')
+        else events.role
     end as role,
     events.event_at,
     events.value,
@@ -61,7 +63,6 @@ select
     events.source,
     events.raw_row,
 from deduplicated as events
-left join raw.types as types on types.event_type = lower(events.event_type)
 left join raw.not_products as not_products
     on not_products.source = events.source
     and not_products.item_id = cast(events.item_id as varchar)

@@ -11,6 +11,8 @@ named as (
         events.item_id,
         arg_min(raw_events.category, (events.event_at, events.raw_row)) as category,
         arg_min(raw_events.title, (events.event_at, events.raw_row)) as title,
+        min(case when raw_events.category is not null then events.event_at end)
+            as category_seen_at,
         min(events.event_at) as first_seen_at,
         count(*) as count_events,
     from staging.events as events
@@ -33,6 +35,8 @@ select
     item_id,
     coalesce(described.category, named.category) as category,
     coalesce(described.title, named.title) as title,
+    -- From when on the category is known; NULL: always, from a source that describes items.
+    case when described.category is null then named.category_seen_at end as category_known_at,
     named.first_seen_at,
     coalesce(named.count_events, 0) as count_events,
 from named

@@ -27,8 +27,11 @@ sizes as (
         any_value(sources.count_rows) as count_parsed,
         (select count(*) from raw.lines as lines where lines.source = sources.source)
             as count_malformed,
-        (select count(*) from staging.events as events where events.source = sources.source)
-            as count_kept,
+        case when any_value(sources.kind) in ('items', 'users')
+            then any_value(sources.count_rows)
+            else (select count(*) from staging.events as events
+                where events.source = sources.source)
+        end as count_kept,
     from raw.sources as sources
     group by sources.source
 ),

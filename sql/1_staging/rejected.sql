@@ -1,6 +1,6 @@
 -- purpose: every input row that did not become an event, with the rule it broke
 -- grain:   source, source_row, rule
--- inputs:  raw.events, raw.sources, raw.lines, staging.events
+-- inputs:  raw.events, raw.sources, raw.lines, raw.types, staging.events
 -- params:  min_date, latest_possible_at, max_value, max_quantity
 -- check:   rule is not null and reason is not null
 -- scope:   global
@@ -14,13 +14,14 @@ judged as (
         events.rowid - sources.first_rowid + 1 as source_row,
         rejection_rule(
             events.user_id, events.event_at, events.unread_at, events.unread_value,
-            events.value, events.quantity,
+            coalesce(types.role, 'action'), events.value, events.quantity,
             case when sources.has_dates then getvariable('min_date') end,
             case when sources.has_dates then getvariable('latest_possible_at') end,
             sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
         ) as rule,
     from raw.events as events
     inner join raw.sources as sources on sources.source = events.source
+    left join raw.types as types on types.event_type = lower(events.event_type)
 ),
 
 refused as (

@@ -17,7 +17,7 @@ seen as (
 described as (
     select
         user_id,
-        any_value(attributes order by source) as attributes,
+        any_value(attributes order by source, rowid) as attributes,
     from raw.users
     where user_id is not null
     group by user_id

@@ -9,7 +9,8 @@ with
 spaced as (
     select
         events.*,
-        items.category,
+        case when coalesce(items.category_known_at <= events.event_at, true) then items.category
+            end as category,
         sources.has_time_of_day,
         lag(events.event_at) over in_time_order as previous_at,
     from staging.events as events

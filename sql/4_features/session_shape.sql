@@ -32,10 +32,11 @@ select
     ) as seconds_per_session_30d,
     safe_ratio(sum(count_sessions_engaged), sum(count_sessions))
         as engaged_session_share_lifetime,
-    safe_ratio(
+    -- A session from before the window may become engaged within it.
+    least(safe_ratio(
         sum(count_sessions_engaged) filter (where in_30d),
         sum(count_sessions) filter (where in_30d)
-    ) as engaged_session_share_30d,
+    ), 1) as engaged_session_share_30d,
     safe_ratio(sum(count_sessions) - sum(count_sessions_continued), sum(count_sessions))
         as bounce_share_lifetime,
     safe_ratio(sum(count_sessions), sum(cast(count_active > 0 as integer)))

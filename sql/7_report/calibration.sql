@@ -26,8 +26,9 @@ select
     model,
     cast(bin as integer) as bin,
     count(*) as count_questions,
-    avg(score) as predicted_rate,
-    avg(label) as observed_rate,
+    -- Decimals add up to the same sum in any order; doubles do not.
+    cast(sum(cast(score as decimal(38, 15))) as double) / count(*) as predicted_rate,
+    sum(cast(label as bigint)) / count(*) as observed_rate,
 from binned
 group by task, model, bin
 order by task, model, bin
