@@ -31,7 +31,9 @@ DIRT = {
 }
 
 
-def clickstream(users: int = 600, days: int = 120, seed: int = 1, start: datetime = START) -> pl.DataFrame:
+def clickstream(
+    users: int = 700, days: int = 120, seed: int = 1, start: datetime = START
+) -> pl.DataFrame:
     """Clean events in the order of their times: user, item, type, at, price, quantity, ..."""
     random = np.random.default_rng(seed)
     rate = random.gamma(0.9, 0.25, users) + 0.02
@@ -44,12 +46,16 @@ def clickstream(users: int = 600, days: int = 120, seed: int = 1, start: datetim
     bought = carted & (random.random(len(visitor)) < buys[visitor] + 0.1)
     views = np.repeat(np.arange(len(visitor)), 1 + random.poisson(1.5, len(visitor)))
     clicks = np.flatnonzero(random.random(len(visitor)) < 0.3)
-    sold, returned = np.flatnonzero(bought), np.flatnonzero(bought & (random.random(len(visitor)) < 0.05))
+    sold, returned = (
+        np.flatnonzero(bought),
+        np.flatnonzero(bought & (random.random(len(visitor)) < 0.05)),
+    )
     # Visit, type, how many seconds into the visit at least.
     parts = [(views, "view", 0), (clicks, "click", 200), (np.flatnonzero(carted), "cart", 400),
              (sold, "purchase", 600), (returned, "refund", 86_400)]  # fmt: skip
     events = pl.concat(
-        _part(visitor[visits], word, visit_at[visits] + after, random) for visits, word, after in parts
+        _part(visitor[visits], word, visit_at[visits] + after, random)
+        for visits, word, after in parts
     )
     mailed = np.nonzero(random.random((users, days // 7)) < 0.1)
     mails = _part(mailed[0], "mail", mailed[1] * 7 * 86_400.0 + 32_400, random)
@@ -57,9 +63,15 @@ def clickstream(users: int = 600, days: int = 120, seed: int = 1, start: datetim
     return _finished(events, random, start)
 
 
-def _part(users: np.ndarray, word: str, second: np.ndarray, random: np.random.Generator) -> pl.DataFrame:
+def _part(
+    users: np.ndarray, word: str, second: np.ndarray, random: np.random.Generator
+) -> pl.DataFrame:
     return pl.DataFrame(
-        {"user": users, "type": [word] * len(users), "second": second + random.uniform(0, 190, len(users))}
+        {
+            "user": users,
+            "type": [word] * len(users),
+            "second": second + random.uniform(0, 190, len(users)),
+        }
     )
 
 
@@ -68,9 +80,13 @@ def _finished(events: pl.DataFrame, random: np.random.Generator, start: datetime
     # Users keep to their own tenth of the items, most of the time.
     own = random.random(len(events)) < 0.8
     drawn = random.integers(0, ITEMS // 10, len(events)) * 10
-    item = drawn + np.where(own, events["user"].to_numpy() % 10, random.integers(0, 10, len(events)))
+    item = drawn + np.where(
+        own, events["user"].to_numpy() % 10, random.integers(0, 10, len(events))
+    )
     is_mail, is_refund = pl.col("type") == "mail", pl.col("type") == "refund"
-    at = pl.lit(start, dtype=pl.Datetime("us")) + pl.duration(microseconds=(pl.col("second") * 1e6).cast(pl.Int64))
+    at = pl.lit(start, dtype=pl.Datetime("us")) + pl.duration(
+        microseconds=(pl.col("second") * 1e6).cast(pl.Int64)
+    )
     # A refund is a purchase of less than nothing, as in an invoice table.
     return events.with_columns(item=item, price=prices[item]).select(
         "user",
@@ -91,7 +107,11 @@ def dirtied(events: pl.DataFrame, seed: int = 2) -> tuple[str, dict[str, int]]:
     parts = [text]
     for number, (rule, spoilt) in enumerate(DIRT.items()):
         copies = text.filter(pl.col("type") == "cart").sample(counts[rule], seed=seed + number)
-        parts.append(copies.with_columns(pl.lit(value, pl.String).alias(name) for name, value in spoilt.items()))
+        parts.append(
+            copies.with_columns(
+                pl.lit(value, pl.String).alias(name) for name, value in spoilt.items()
+            )
+        )
     lines = pl.concat(parts).sample(fraction=1, shuffle=True, seed=seed).write_csv().splitlines()
     for number, line in enumerate(MALFORMED, 1):
         lines.insert(1_000 * number, line)

@@ -48,7 +48,11 @@ class Heard(Progress):
 
 
 def project(
-    folder: Path, events: pl.DataFrame | None = None, *, only: tuple[str, ...] = SHIPPED, **parts: object
+    folder: Path,
+    events: pl.DataFrame | None = None,
+    *,
+    only: tuple[str, ...] = SHIPPED,
+    **parts: object,
 ) -> Config:
     """A project of one source called shop; `parts` go to the source, `settings`, `types`, `tasks`."""
     source = {"name": "shop", "path": "events.parquet", "columns": COLUMNS}
@@ -58,7 +62,9 @@ def project(
     settings = {"models": "fast", "threads": 2} | parts.pop("settings", {})
     if events is not None:
         events.write_parquet(folder / "events.parquet")
-    return config.from_dict(data | {"settings": settings, "source": [source | parts]}, folder, "behavsql.toml")
+    return config.from_dict(
+        data | {"settings": settings, "source": [source | parts]}, folder, "behavsql.toml"
+    )
 
 
 @functools.cache
@@ -67,14 +73,18 @@ def shipped() -> Catalog:
     return Catalog.load()
 
 
-def stage(project: Config, last: int = 1, catalog: Catalog | None = None) -> duckdb.DuckDBPyConnection:
+def stage(
+    project: Config, last: int = 1, catalog: Catalog | None = None
+) -> duckdb.DuckDBPyConnection:
     """The raw tables and the stages up to `last`, in memory; stages from 2 need `meta` made before."""
     catalog = catalog or shipped()
     con = duckdb.connect()
     con.execute("attach ':memory:' as raw; set timezone = 'UTC'; set enable_progress_bar = false")
     ingest.ingest(con, project)
     transform.prepare(con, catalog)
-    transform.set_params(con, plan.settings_params(project) | {"latest_possible_at": datetime(2100, 1, 1)})
+    transform.set_params(
+        con, plan.settings_params(project) | {"latest_possible_at": datetime(2100, 1, 1)}
+    )
     for file in catalog.files.values():
         if file.stage_number <= last:
             transform.run_file(con, file)
@@ -83,7 +93,7 @@ def stage(project: Config, last: int = 1, catalog: Catalog | None = None) -> duc
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """Six hundred users over 120 days, read from a shuffled and dirty CSV, all tasks built."""
+    """Seven hundred users over 120 days, read from a shuffled and dirty CSV, all tasks built."""
     folder = tmp_path_factory.mktemp("shop")
     events = clickstream()
     text, dirt = dirtied(events)

@@ -14,6 +14,7 @@ from behavsql.build import build
 from behavsql.progress import Progress
 from behavsql.quoting import identifier
 from behavsql.warehouse import connect
+import itertools
 
 PUBLISHED = {
     "main": {"customers", "items", "model_card"},
@@ -45,7 +46,9 @@ def _relations(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
 
 
 def test_everything_promised_is_published(con):
-    missing = {(schema, name) for schema, names in PUBLISHED.items() for name in names} - _relations(con)
+    missing = {
+        (schema, name) for schema, names in PUBLISHED.items() for name in names
+    } - _relations(con)
     assert not missing
 
 
@@ -89,7 +92,9 @@ def test_customers_has_one_row_per_user(shop, con):
     measures = [f"{task}_{'probability' if task in BINARY else 'amount'}" for task in SHIPPED]
     assert columns[:3] == ["user_id", "first_seen_at", "last_seen_at"]
     assert set(columns[3:]) == {*measures, *(f"{task}_decile" for task in SHIPPED)}
-    seen = con.execute("select first_seen_at, last_seen_at from main.customers order by user_id").fetchall()
+    seen = con.execute(
+        "select first_seen_at, last_seen_at from main.customers order by user_id"
+    ).fetchall()
     assert seen == shop.events.group_by("user").agg(
         first=pl.col("at").min(), last=pl.col("at").max()
     ).sort("user").select("first", "last").rows()  # fmt: skip
@@ -100,7 +105,9 @@ def test_predictions_are_for_who_was_active_lately(con, task):
     asked = {user for (user,) in con.execute(ACTIVE, [task]).fetchall()}
     users = [user for (user,) in con.execute(f"select user_id from predictions.{task}").fetchall()]
     assert len(users) == len(set(users)) and set(users) == asked
-    customers = con.execute(f"select user_id from main.customers where {task}_decile is not null").fetchall()
+    customers = con.execute(
+        f"select user_id from main.customers where {task}_decile is not null"
+    ).fetchall()
     assert {user for (user,) in customers} == asked
 
 
@@ -108,16 +115,31 @@ def test_predictions_are_for_who_was_active_lately(con, task):
 def test_a_prediction_has_all_its_parts(con, task):
     measure = "probability" if task in BINARY else "amount"
     columns = [row[0] for row in con.execute(f"describe predictions.{task}").fetchall()]
-    assert columns == ["user_id", measure, "decile", "band", "as_of", "horizon_days", "model", "model_version", "scored_at"]
+    assert columns == [
+        "user_id",
+        measure,
+        "decile",
+        "band",
+        "as_of",
+        "horizon_days",
+        "model",
+        "model_version",
+        "scored_at",
+    ]
     low, high, missing, moments, horizons = con.execute(
         f"select min({measure}), max({measure}), count(*) - count({measure}), count(distinct as_of), "
         f"count(distinct horizon_days) from predictions.{task}"
     ).fetchall()[0]
     assert low >= 0 and missing == 0 and moments == 1 and horizons == 1
     if task in BINARY:
-        assert 0 < low and high < 1
-    champions = con.execute("select model, version from models.models where task = ? and is_published", [task]).fetchall()
-    assert con.execute(f"select distinct model, model_version from predictions.{task}").fetchall() == champions
+        assert low > 0 and high < 1
+    champions = con.execute(
+        "select model, version from models.models where task = ? and is_published", [task]
+    ).fetchall()
+    assert (
+        con.execute(f"select distinct model, model_version from predictions.{task}").fetchall()
+        == champions
+    )
 
 
 @pytest.mark.parametrize("task", SHIPPED)
@@ -129,7 +151,7 @@ def test_deciles_are_tenths_in_the_order_of_the_scores(con, task):
     assert [row[0] for row in rows] == list(range(1, 11))
     sizes = [row[1] for row in rows]
     assert max(sizes) - min(sizes) <= 1
-    assert all(better[2] >= worse[3] for better, worse in zip(rows, rows[1:], strict=False))
+    assert all(better[2] >= worse[3] for better, worse in itertools.pairwise(rows))
 
 
 def test_as_of_ends_the_bucket_of_the_newest_event(shop, con):
@@ -159,7 +181,9 @@ def test_train_rows_are_never_scored(con):
         "using (task, cutoff_at) where splits.split <> scores.split or splits.split = 'train'"
     ).fetchall()
     assert wrong == [(0,)]
-    assert con.execute("select count(*) from models.scores where split = 'latest' and label is not null").fetchall() == [(0,)]
+    assert con.execute(
+        "select count(*) from models.scores where split = 'latest' and label is not null"
+    ).fetchall() == [(0,)]
 
 
 def test_references_stand_in_the_leaderboard(con):
@@ -176,17 +200,24 @@ def test_references_stand_in_the_leaderboard(con):
 @pytest.mark.parametrize("task", ["purchase", "engagement", "spend"])
 def test_the_model_beats_doing_nothing_where_the_answer_is_known(con, task):
     better, low, high = con.execute(
-        "select test_value, least(persistence_value, prevalence_value), test_high from main.model_card where task = ?", [task]
+        "select test_value, least(persistence_value, prevalence_value), test_high from main.model_card where task = ?",
+        [task],
     ).fetchall()[0]
     assert better < low, "every deciding metric is a loss"
-    assert con.execute("select family from models.models where task = ? and is_published", [task]).fetchall() != [("reference",)]
+    assert con.execute(
+        "select family from models.models where task = ? and is_published", [task]
+    ).fetchall() != [("reference",)]
     assert high is not None
 
 
 def test_scores_rank_users_by_what_they_truly_do(shop, con):
     """Who bought most so far is known from the input; the purchase score must agree with it."""
     scores = con.sql("select user_id as user, probability from predictions.purchase").pl()
-    bought = shop.events.filter((pl.col("type") == "purchase") & (pl.col("quantity") > 0)).group_by("user").len("bought")
+    bought = (
+        shop.events.filter((pl.col("type") == "purchase") & (pl.col("quantity") > 0))
+        .group_by("user")
+        .len("bought")
+    )
     both = scores.join(bought, on="user", how="left").fill_null(0)
     assert both.select(pl.corr("probability", "bought", method="spearman")).item() > 0.6
 
@@ -197,14 +228,22 @@ def test_the_reports_add_up(con):
     ).fetchall()
     for task, model, rate in observed:
         expected = con.execute(
-            "select avg(label) from models.scores where model_id = ? and split = 'test'", [f"{task}__{model}"]
+            "select avg(label) from models.scores where model_id = ? and split = 'test'",
+            [f"{task}__{model}"],
         ).fetchall()[0][0]
         assert rate == pytest.approx(expected)
-    assert con.execute("select max(abs(captured_share - 1)) from report.lift where decile = 10").fetchall()[0][0] < 1e-9
+    assert (
+        con.execute(
+            "select max(abs(captured_share - 1)) from report.lift where decile = 10"
+        ).fetchall()[0][0]
+        < 1e-9
+    )
 
 
 def test_importance_is_shares(con):
-    for (total,) in con.execute("select sum(importance) from models.importance group by model_id").fetchall():
+    for (total,) in con.execute(
+        "select sum(importance) from models.importance group by model_id"
+    ).fetchall():
         assert total == pytest.approx(1)
 
 
@@ -215,7 +254,7 @@ def test_the_ledger_accounts_for_every_planted_row(shop: Shop, con):
     assert {rule: removed for rule, _, removed, _ in ledger if removed} == shop.dirt
     assert ledger[0][1] == len(shop.events) + sum(shop.dirt.values()), "rows read"
     assert ledger[-1] == ("kept", len(shop.events), 0, len(shop.events))
-    assert all(after[1] == before[3] for before, after in zip(ledger, ledger[1:], strict=False))
+    assert all(after[1] == before[3] for before, after in itertools.pairwise(ledger))
     rejected = con.execute("select rule, count(*) from staging.rejected group by 1").fetchall()
     assert dict(rejected) == shop.dirt
 
@@ -226,7 +265,11 @@ def test_the_kept_events_are_the_clean_ones(shop, con):
         "role from staging.events"
     ).pl().sort("user", "at")  # fmt: skip
     clean = shop.events.sort("user", "at")
-    assert_frame_equal(kept.select("user", "item", "type", "at"), clean.select("user", "item", "type", "at"), check_dtypes=False)
+    assert_frame_equal(
+        kept.select("user", "item", "type", "at"),
+        clean.select("user", "item", "type", "at"),
+        check_dtypes=False,
+    )
     value = (pl.col("price") * pl.col("quantity")).alias("value")
     assert_frame_equal(kept.select("value"), clean.select(value), abs_tol=1e-9)
     roles = set(kept.select("type", "role").unique().rows())
@@ -253,15 +296,23 @@ def twins(tmp_path_factory):
 
 
 def test_neither_dirt_nor_the_order_of_rows_changes_a_table(twins):
-    names = [name for name in sorted(_relations(twins[0])) if name[0] in STAGES and name[1] not in ABOUT_THE_INPUT]
+    names = [
+        name
+        for name in sorted(_relations(twins[0]))
+        if name[0] in STAGES and name[1] not in ABOUT_THE_INPUT
+    ]
     assert len(names) > 20
     for schema, name in names:
         columns = "* exclude (raw_row)" if (schema, name) == ("staging", "events") else "*"
-        left, right = (con.sql(f"select {columns} from {schema}.{name} order by all").pl() for con in twins)
+        left, right = (
+            con.sql(f"select {columns} from {schema}.{name} order by all").pl() for con in twins
+        )
         assert_frame_equal(left, right, check_exact=True)
 
 
-@pytest.mark.parametrize("what", ["predictions.scored", "models.metrics", "models.scores", "models.importance"])
+@pytest.mark.parametrize(
+    "what", ["predictions.scored", "models.metrics", "models.scores", "models.importance"]
+)
 def test_neither_dirt_nor_the_order_of_rows_changes_a_score(twins, what):
     columns = "* exclude (scored_at)" if what == "predictions.scored" else "*"
     left, right = (con.sql(f"select {columns} from {what} order by all").pl() for con in twins)
@@ -291,15 +342,22 @@ def test_a_champion_that_beats_no_reference_is_not_published(tmp_path):
     path = build(project(tmp_path, clickstream(300, 90), only=()), progress=heard).path
     with connect(path) as con:
         published, champion = (
-            con.execute(f"select model, family, reason from models.models where {flag}").fetchall()[0]
+            con.execute(f"select model, family, reason from models.models where {flag}").fetchall()[
+                0
+            ]
             for flag in ("is_published", "is_champion")
         )
         assert published[1] == "reference"
         assert champion[1] != "reference" and champion[2].startswith("does not surely beat ")
-        assert con.execute("select distinct model from predictions.luck").fetchall() == [(published[0],)]
-        assert con.execute("select model, reason from main.model_card where task = 'luck'").fetchall() == [
-            (published[0], champion[2])
+        assert con.execute("select distinct model from predictions.luck").fetchall() == [
+            (published[0],)
         ]
+        assert con.execute(
+            "select model, reason from main.model_card where task = 'luck'"
+        ).fetchall() == [(published[0], champion[2])]
         scores = con.sql("select probability from predictions.luck").pl()["probability"].to_numpy()
-    assert np.all((0.2 < scores) & (scores < 0.6)), "no score strays far from the base rate of 0.4"
-    assert any(f"luck: {published[0]} is published; {champion[0]}: does not" in line for line in heard.lines)
+    assert np.all((scores > 0.2) & (scores < 0.6)), "no score strays far from the base rate of 0.4"
+    assert any(
+        f"luck: {published[0]} is published; {champion[0]}: does not" in line
+        for line in heard.lines
+    )

@@ -94,7 +94,13 @@ def test_only_what_changed_is_built_again(made, rows):
     steps = build(wider, progress=QUIET).steps
     assert set(steps) == planned
     assert not _schemas(steps) & {"raw", "staging", "meta"}
-    assert {"sessions.session_events", "sessions.sessions", "features.matrix", "train purchase", "publish"} <= set(steps)
+    assert {
+        "sessions.session_events",
+        "sessions.sessions",
+        "features.matrix",
+        "train purchase",
+        "publish",
+    } <= set(steps)
 
     # Other models: only what comes after the features.
     steps = build(_with(wider, seed=8), progress=QUIET).steps
@@ -106,7 +112,9 @@ def test_only_what_changed_is_built_again(made, rows):
 
     # `full` runs everything, whatever changed.
     assert set(build(_with(wider, seed=8), full=True, progress=QUIET).steps) == set(first.steps)
-    assert rows(first.path, "select count(*), count(*) filter (where status <> 'done') from meta.runs") == [(5, 0)]
+    assert rows(
+        first.path, "select count(*), count(*) filter (where status <> 'done') from meta.runs"
+    ) == [(5, 0)]
     assert rows(first.path, "select distinct version from models.models") == [(5,)]
 
 
@@ -119,11 +127,26 @@ def test_a_selection_runs_what_it_names(made, rows):
         "features.recency", "report.calibration", "report.leaderboard", "report.lift",
     )  # fmt: skip
     steps = build(made, select=["labels+"], progress=QUIET).steps
-    assert {"labels.purchase", "features.matrix", "train purchase", "predictions.scored", "publish"} <= set(steps)
-    assert not _schemas(steps) & {"raw", "staging", "sessions", "cutoffs"} and "features.recency" not in steps
+    assert {
+        "labels.purchase",
+        "features.matrix",
+        "train purchase",
+        "predictions.scored",
+        "publish",
+    } <= set(steps)
+    assert (
+        not _schemas(steps) & {"raw", "staging", "sessions", "cutoffs"}
+        and "features.recency" not in steps
+    )
     assert _content(path) != before
-    assert set(build(made, select=["purchase"], progress=QUIET).steps) == {"labels.purchase", "train purchase"}
-    with pytest.raises(ConfigError, match=r'--select: nothing is called \'features\.recensy\'.*Did you mean "features\.recency"\?'):
+    assert set(build(made, select=["purchase"], progress=QUIET).steps) == {
+        "labels.purchase",
+        "train purchase",
+    }
+    with pytest.raises(
+        ConfigError,
+        match=r'--select: nothing is called \'features\.recensy\'.*Did you mean "features\.recency"\?',
+    ):
         build(made, select=["features.recensy"], progress=QUIET)
     assert build(made, progress=QUIET).steps == ()
 
@@ -148,9 +171,15 @@ def test_a_projects_own_files_override_and_add(made, rows):
     assert "features.recency" not in steps or "meta.tasks" in steps, "tasks changed, so cutoffs did"
     described = [row[0] for row in rows(path, "describe features.matrix")]
     assert "count_kinds" in described and "carting_last_window" in described
-    assert rows(path, "select count(*) > 50, max(carting_probability) < 1 from main.customers") == [(True, True)]
-    assert rows(path, "select distinct feature from models.importance where feature = 'count_kinds'") == [("count_kinds",)]
-    assert sorted(rows(path, "select model from models.models where task = 'carting'")) == sorted((m,) for m in QUICK)
+    assert rows(path, "select count(*) > 50, max(carting_probability) < 1 from main.customers") == [
+        (True, True)
+    ]
+    assert rows(
+        path, "select distinct feature from models.importance where feature = 'count_kinds'"
+    ) == [("count_kinds",)]
+    assert sorted(rows(path, "select model from models.models where task = 'carting'")) == sorted(
+        (m,) for m in QUICK
+    )
 
     # The same path as a file of the package overrules it.
     _write(made, "4_features/kinds.sql", FEATURE.replace("count_kinds", "count_words"))
@@ -160,7 +189,10 @@ def test_a_projects_own_files_override_and_add(made, rows):
     ))  # fmt: skip
     steps = build(made, progress=QUIET).steps
     assert "features.recency" not in steps and "labels.carting" not in steps
-    assert rows(path, "select * from report.lift order by all") == [("carting", "mine"), ("purchase", "mine")]
+    assert rows(path, "select * from report.lift order by all") == [
+        ("carting", "mine"),
+        ("purchase", "mine"),
+    ]
     assert "count_kinds" not in [row[0] for row in rows(path, "describe features.matrix")]
 
     # Files that are gone take their tables and tasks with them.
@@ -179,20 +211,33 @@ def test_a_failing_check_stops_the_build_and_the_next_one_goes_on(made, rows):
     path = build(made, progress=QUIET).path
     before = _content(path)
 
-    _write(made, "4_features/kinds.sql", FEATURE.replace("-- version", "-- check:   count_kinds < 3\n-- version"))
+    _write(
+        made,
+        "4_features/kinds.sql",
+        FEATURE.replace("-- version", "-- check:   count_kinds < 3\n-- version"),
+    )
     wider = _with(made, session_gap=2 * made.settings.session_gap)
     with pytest.raises(SqlFileError) as caught:
         build(wider, progress=QUIET)
     told = str(caught.value)
-    assert re.search(r"sql/4_features/kinds\.sql:4: check `count_kinds < 3` fails for [\d,]+ of [\d,]+ rows", told)
+    assert re.search(
+        r"sql/4_features/kinds\.sql:4: check `count_kinds < 3` fails for [\d,]+ of [\d,]+ rows",
+        told,
+    )
     assert _content(path) == before
 
     _write(made, "4_features/kinds.sql", FEATURE.replace("how many", "of how many"))
     steps = build(wider, progress=QUIET).steps
     assert "features.kinds" in steps and "publish" in steps
-    assert not _schemas(steps) & {"raw", "staging", "sessions"}, "what was finished is not done again"
+    assert not _schemas(steps) & {"raw", "staging", "sessions"}, (
+        "what was finished is not done again"
+    )
     assert _content(path) != before
-    assert rows(path, "select status from meta.runs order by run_id") == [("done",), ("failed",), ("done",)]
+    assert rows(path, "select status from meta.runs order by run_id") == [
+        ("done",),
+        ("failed",),
+        ("done",),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +256,11 @@ def test_a_failing_check_stops_the_build_and_the_next_one_goes_on(made, rows):
 def test_a_wrong_file_is_named_with_the_reason(made, mistake, told):
     _write(made, "4_features/kinds.sql", mistake(FEATURE))
     with pytest.raises(SqlFileError) as caught:
-        build(made, select=["raw", "staging", "meta", "sessions", "cutoffs", "features.kinds"], progress=QUIET)
+        build(
+            made,
+            select=["raw", "staging", "meta", "sessions", "cutoffs", "features.kinds"],
+            progress=QUIET,
+        )
     assert "sql/4_features/kinds.sql" in str(caught.value) and told in str(caught.value)
 
 
@@ -226,15 +275,22 @@ def test_two_files_that_make_one_column_are_refused(made):
 
 
 def test_too_much_rejected_stops_the_build_and_says_what(made):
-    EVENTS.with_columns(pl.when(pl.int_range(pl.len()) % 3 > 0).then("user")).write_parquet(made.folder / "events.parquet")
-    with pytest.raises(SourceError, match=r'source "shop": 33\.3% of [\d,]+ rows cannot be used \(missing_user [\d,]+ '):
+    EVENTS.with_columns(pl.when(pl.int_range(pl.len()) % 3 > 0).then("user")).write_parquet(
+        made.folder / "events.parquet"
+    )
+    with pytest.raises(
+        SourceError,
+        match=r'source "shop": 33\.3% of [\d,]+ rows cannot be used \(missing_user [\d,]+ ',
+    ):
         build(made, progress=QUIET)
     lenient = _with(made, max_rejected_share=0.5)
     assert "publish" in build(lenient, progress=QUIET).steps
 
 
 def test_a_build_tells_each_step_and_what_it_took_for_granted(made):
-    EVENTS.with_columns(pl.col("type").replace("click", "wiggle")).write_parquet(made.folder / "events.parquet")
+    EVENTS.with_columns(pl.col("type").replace("click", "wiggle")).write_parquet(
+        made.folder / "events.parquet"
+    )
     heard = Heard()
     build(made, progress=heard)
     told = {line.split()[0]: line for line in heard.lines}

@@ -9,7 +9,13 @@ from conftest import project, stage
 
 from behavsql.errors import ConfigError, SourceError
 
-COLUMNS = {"user_id": "user", "item_id": "item", "event_type": "type", "event_at": "at", "value": "value"}
+COLUMNS = {
+    "user_id": "user",
+    "item_id": "item",
+    "event_type": "type",
+    "event_at": "at",
+    "value": "value",
+}
 HEAD = "user,item,type,at,value\n"
 EVENTS = pl.DataFrame(
     {
@@ -38,7 +44,8 @@ def _staged(folder, content, name="events.csv", **parts):
 def _ledger(con, source="shop"):
     """What each rule removed, and (rows read, rows kept)."""
     removed = con.execute(
-        "select rule, count_rows_removed from staging.ledger where source = ? and count_rows_removed > 0", [source]
+        "select rule, count_rows_removed from staging.ledger where source = ? and count_rows_removed > 0",
+        [source],
     ).fetchall()
     read, kept = con.execute(
         "select max(count_rows_in), min(count_kept) from staging.ledger where source = ?", [source]
@@ -46,7 +53,9 @@ def _ledger(con, source="shop"):
     return dict(removed), (read, kept)
 
 
-@pytest.mark.parametrize("name", ["e.csv", "e.tsv", "e.csv.gz", "e.parquet", "e.ndjson", "e.jsonl", "e.json", "e.JSON"])
+@pytest.mark.parametrize(
+    "name", ["e.csv", "e.tsv", "e.csv.gz", "e.parquet", "e.ndjson", "e.jsonl", "e.json", "e.JSON"]
+)
 def test_every_format_gives_the_same_events(tmp_path, name):
     path = tmp_path / name
     if name.endswith("parquet"):
@@ -72,7 +81,9 @@ def test_a_glob_reads_its_files_by_column_name(tmp_path):
         "other.csv": "not,read\n1,2\n",
     }
     con = _staged(tmp_path, files, "part*.csv")
-    assert con.execute(KEPT.replace("role, ", "").replace("value", "value::integer")).fetchall() == [
+    assert con.execute(
+        KEPT.replace("role, ", "").replace("value", "value::integer")
+    ).fetchall() == [
         (1, 10, "view", datetime(2024, 1, 1), 1),
         (2, 20, "cart", datetime(2024, 1, 2), 2),
         (3, None, "view", datetime(2024, 1, 3), 3),
@@ -92,9 +103,13 @@ def test_files_without_a_column_of_the_others_are_refused_by_name(tmp_path, miss
 
 def test_parquet_files_may_have_other_columns(tmp_path):
     EVENTS.head(2).write_parquet(tmp_path / "part1.parquet")
-    EVENTS.tail(2).drop("item").with_columns(colour=pl.lit("red")).write_parquet(tmp_path / "part2.parquet")
+    EVENTS.tail(2).drop("item").with_columns(colour=pl.lit("red")).write_parquet(
+        tmp_path / "part2.parquet"
+    )
     con = stage(project(tmp_path, path="part*.parquet", columns=COLUMNS))
-    found = con.execute("select item_id, colour from staging.events inner join staging.event_attributes using (user_id, event_id) order by all")
+    found = con.execute(
+        "select item_id, colour from staging.events inner join staging.event_attributes using (user_id, event_id) order by all"
+    )
     assert found.fetchall() == [(10, None), (10, None), (None, "red"), (None, "red")]
 
 
@@ -102,7 +117,10 @@ def test_a_glob_goes_into_folders(tmp_path):
     for day in ("1", "2"):
         (tmp_path / "log" / day).mkdir(parents=True)
         (tmp_path / "log" / day / "e.csv").write_text(_csv(f"{day},10,view,2024-01-01,1\n"))
-    assert len(stage(project(tmp_path, path="log/**/*.csv", columns=COLUMNS)).execute(KEPT).fetchall()) == 2
+    assert (
+        len(stage(project(tmp_path, path="log/**/*.csv", columns=COLUMNS)).execute(KEPT).fetchall())
+        == 2
+    )
 
 
 def test_a_user_of_several_columns_merges_no_two_users(tmp_path):
@@ -122,13 +140,19 @@ def test_a_user_of_several_columns_merges_no_two_users(tmp_path):
         (["1", "a"], "VARCHAR", ["1", "a"]),
         (["1.5", "2"], "VARCHAR", ["1.5", "2"]),
         (["+1", "2"], "VARCHAR", ["+1", "2"]),
-        (["9223372036854775807", "9223372036854775808"], "VARCHAR", ["9223372036854775807", "9223372036854775808"]),
+        (
+            ["9223372036854775807", "9223372036854775808"],
+            "VARCHAR",
+            ["9223372036854775807", "9223372036854775808"],
+        ),
     ],
 )
 def test_ids_become_integers_only_without_loss(tmp_path, ids, type_, kept):
     con = _staged(tmp_path, _csv("".join(f"{i},{i},view,2024-01-01,1\n" for i in ids)))
     for column in ("user_id", "item_id"):
-        found = con.execute(f"select {column}, typeof({column}) from staging.events order by 1").fetchall()
+        found = con.execute(
+            f"select {column}, typeof({column}) from staging.events order by 1"
+        ).fetchall()
         assert found == [(value, type_) for value in kept]
 
 
@@ -136,7 +160,13 @@ def test_ids_stay_text_if_one_source_has_text(tmp_path):
     (tmp_path / "a.csv").write_text(_csv("1,2,view,2024-01-01,1\n"))
     (tmp_path / "users.csv").write_text("user,land\n01,MT\n")
     made = project(tmp_path, path="a.csv", columns=COLUMNS)
-    facts = {"name": "people", "path": "users.csv", "kind": "users", "columns": {"user_id": "user"}, "attributes": ["land"]}
+    facts = {
+        "name": "people",
+        "path": "users.csv",
+        "kind": "users",
+        "columns": {"user_id": "user"},
+        "attributes": ["land"],
+    }
     source = type(made.source[0]).model_validate(facts)
     con = stage(made.model_copy(update={"source": [*made.source, source]}))
     assert con.execute("select user_id, attributes.land from staging.users order by 1").fetchall() == [
@@ -160,7 +190,9 @@ def test_whole_numbers_that_nan_made_double_are_integers_again(tmp_path):
 
 
 def test_doubles_with_fractions_and_huge_ones_stay_apart(tmp_path):
-    pl.DataFrame({"user": [1.0, 1.5, 1e300], "at": [datetime(2024, 1, 1)] * 3}).write_parquet(tmp_path / "e.parquet")
+    pl.DataFrame({"user": [1.0, 1.5, 1e300], "at": [datetime(2024, 1, 1)] * 3}).write_parquet(
+        tmp_path / "e.parquet"
+    )
     con = stage(project(tmp_path, path="e.parquet", columns={"user_id": "user", "event_at": "at"}))
     assert con.execute("select count(distinct user_id) from staging.events").fetchall() == [(3,)]
 
@@ -168,7 +200,9 @@ def test_doubles_with_fractions_and_huge_ones_stay_apart(tmp_path):
 @pytest.mark.parametrize("word", ["1", "true", "T", "yes", "1.0"])
 def test_a_flag_marks_the_rows_of_its_type(tmp_path, word):
     text = f"user,at,Purchase\n1,2024-01-01,{word}\n2,2024-01-01,0\n3,2024-01-01,\n"
-    con = _staged(tmp_path, text, columns={"user_id": "user", "event_at": "at", "type_flag": "Purchase"})
+    con = _staged(
+        tmp_path, text, columns={"user_id": "user", "event_at": "at", "type_flag": "Purchase"}
+    )
     assert con.execute("select user_id, role from staging.events order by 1").fetchall() == [
         (1, "purchase"), (2, "view"), (3, "view"),
     ]  # fmt: skip
@@ -194,24 +228,48 @@ MOMENT = datetime(2024, 1, 1, 0, 0, 1)
         ("order", "2", datetime(2000, 1, 1, 0, 0, 2)),
     ],
 )
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_numbers_are_read_as_the_unit_says(tmp_path, unit, written, at, suffix):
-    if suffix == "csv" or at is None:
-        con = _staged(tmp_path, f"user,at\n1,{written}\n", at_unit=unit, columns={"user_id": "user", "event_at": "at"})
-    else:
-        pl.DataFrame({"user": [1], "at": [float(written)]}).write_parquet(tmp_path / "e.parquet")
-        con = stage(project(tmp_path, path="e.parquet", at_unit=unit, columns={"user_id": "user", "event_at": "at"}))
+def test_numbers_are_read_as_the_unit_says(tmp_path, unit, written, at):
+    con = _staged(
+        tmp_path,
+        f"user,at\n1,{written}\n",
+        at_unit=unit,
+        columns={"user_id": "user", "event_at": "at"},
+    )
     assert con.execute("select event_at from staging.events").fetchall() == ([(at,)] if at else [])
     assert _ledger(con)[1] == (1, 1 if at else 0)
+
+
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.Int32, pl.Float64, pl.String])
+def test_typed_columns_are_read_as_the_unit_says(tmp_path, dtype):
+    pl.DataFrame({"user": [1], "at": ["1704067201"]}).with_columns(
+        pl.col("at").cast(dtype)
+    ).write_parquet(tmp_path / "e.parquet")
+    con = stage(
+        project(
+            tmp_path,
+            path="e.parquet",
+            at_unit="epoch",
+            columns={"user_id": "user", "event_at": "at"},
+        )
+    )
+    assert con.execute("select event_at from staging.events").fetchall() == [(MOMENT,)]
 
 
 def test_days_are_told_from_times(tmp_path):
     text = "user,at\n" + "1,2024-01-01\n1,2024-01-01\n"
     con = _staged(tmp_path, text, columns={"user_id": "user", "event_at": "at"})
-    assert con.execute("select has_time_of_day, has_dates, dedupe from staging.sources").fetchall() == [(False, True, "none")]
-    assert con.execute("select count(*) from staging.events").fetchall() == [(2,)], "equal rows are real there"
-    con = _staged(tmp_path, text + "1,2024-01-02 10:00\n", columns={"user_id": "user", "event_at": "at"})
-    assert con.execute("select has_time_of_day, dedupe from staging.sources").fetchall() == [(True, "row")]
+    assert con.execute(
+        "select has_time_of_day, has_dates, dedupe from staging.sources"
+    ).fetchall() == [(False, True, "none")]
+    assert con.execute("select count(*) from staging.events").fetchall() == [(2,)], (
+        "equal rows are real there"
+    )
+    con = _staged(
+        tmp_path, text + "1,2024-01-02 10:00\n", columns={"user_id": "user", "event_at": "at"}
+    )
+    assert con.execute("select has_time_of_day, dedupe from staging.sources").fetchall() == [
+        (True, "row")
+    ]
     assert con.execute("select count(*) from staging.events").fetchall() == [(2,)]
 
 
@@ -249,7 +307,9 @@ def test_a_time_with_an_offset_keeps_it(tmp_path, name, written, at):
 
 def test_an_offset_counts_without_a_zone_too(tmp_path):
     columns = {"user_id": "user", "event_at": "at"}
-    con = _staged(tmp_path, "user,at\n1,2024-07-01T12:00:00+05:30\n1,2024-07-01 12:00\n", columns=columns)
+    con = _staged(
+        tmp_path, "user,at\n1,2024-07-01T12:00:00+05:30\n1,2024-07-01 12:00\n", columns=columns
+    )
     assert con.execute("select event_at from staging.events order by 1").fetchall() == [
         (datetime(2024, 7, 1, 6, 30),), (datetime(2024, 7, 1, 12),),
     ]  # fmt: skip
@@ -260,7 +320,9 @@ def test_a_zoned_parquet_column_is_utc(tmp_path):
     pl.DataFrame({"user": [1], "at": at}).write_parquet(tmp_path / "e.parquet")
     columns = {"user_id": "user", "event_at": "at"}
     con = stage(project(tmp_path, path="e.parquet", columns=columns, at_timezone="Europe/Berlin"))
-    assert con.execute("select event_at from staging.events").fetchall() == [(datetime(2024, 7, 1, 3),)]
+    assert con.execute("select event_at from staging.events").fetchall() == [
+        (datetime(2024, 7, 1, 3),)
+    ]
 
 
 def test_price_times_quantity_is_the_value(tmp_path):
@@ -270,13 +332,20 @@ def test_price_times_quantity_is_the_value(tmp_path):
     assert con.execute("select user_id, role, value::double, quantity::double from staging.events order by 1").fetchall() == [
         (1, "purchase", 7.5, 3.0), (2, "return", -5.0, -2.0), (3, "purchase", None, 4.0),
     ]  # fmt: skip
-    assert con.execute("select rule, reason from staging.rejected").fetchall() == [("unparsable_value", "not a number: some")]
+    assert con.execute("select rule, reason from staging.rejected").fetchall() == [
+        ("unparsable_value", "not a number: some")
+    ]
 
 
 @pytest.mark.parametrize("word", ["", "NULL", "null", "NaN", "nan", "NA", "None", "none", "\\N"])
 def test_words_for_missing_are_missing(tmp_path, word):
-    con = _staged(tmp_path, _csv(f"1,{word},{word},2024-01-01,{word}\n{word},1,view,2024-01-01,1\n1,1,view,{word},1\n"))
-    assert con.execute("select item_id, event_type, value from staging.events").fetchall() == [(None, "action", None)]
+    con = _staged(
+        tmp_path,
+        _csv(f"1,{word},{word},2024-01-01,{word}\n{word},1,view,2024-01-01,1\n1,1,view,{word},1\n"),
+    )
+    assert con.execute("select item_id, event_type, value from staging.events").fetchall() == [
+        (None, "action", None)
+    ]
     assert _ledger(con) == ({"missing_user": 1, "missing_time": 1}, (3, 1))
 
 
@@ -288,18 +357,30 @@ def test_an_infinite_value_is_missing(tmp_path, word):
 
 def test_malformed_lines_are_counted_with_their_numbers(tmp_path):
     good = [f"{n},1,view,2024-01-01 10:00:{n:02d},1" for n in range(50)]
-    lines = [*good[:10], "1,2,3", *good[10:30], "1,1,view,2024-01-01,1,2,3", "", *good[30:], "alone"]
+    lines = [
+        *good[:10],
+        "1,2,3",
+        *good[10:30],
+        "1,1,view,2024-01-01,1,2,3",
+        "",
+        *good[30:],
+        "alone",
+    ]
     con = _staged(tmp_path, _csv("\n".join(lines) + "\n"))
     found = con.execute("select rule, reason from staging.rejected order by source_row").fetchall()
     # The header is line 1; an empty line is nothing at all.
     assert [rule for rule, _ in found] == ["malformed_line"] * 3
-    assert [reason.partition(":")[0] for _, reason in found] == [f"events.csv line {n}" for n in (12, 33, 55)]
+    assert [reason.partition(":")[0] for _, reason in found] == [
+        f"events.csv line {n}" for n in (12, 33, 55)
+    ]
     assert _ledger(con) == ({"malformed_line": 3}, (53, 50))
 
 
 def test_malformed_lines_of_every_file_and_source_are_counted(tmp_path):
     good = "".join(f"{n},1,view,2024-01-01 10:00:{n:02d},1\n" for n in range(20))
-    files = {f"part{n}.csv": _csv(good.replace(",1,view", f",{n},view") + "1,2\n") for n in range(3)}
+    files = {
+        f"part{n}.csv": _csv(good.replace(",1,view", f",{n},view") + "1,2\n") for n in range(3)
+    }
     files["part1.csv"] += "1,2,3,4\n"
     files["late.csv"] = _csv("x,y\n" + good)
     for file, text in files.items():
@@ -309,13 +390,22 @@ def test_malformed_lines_of_every_file_and_source_are_counted(tmp_path):
     con = stage(made.model_copy(update={"source": [*made.source, second]}))
     assert _ledger(con) == ({"malformed_line": 4}, (64, 60))
     assert _ledger(con, "late") == ({"malformed_line": 1}, (21, 20))
-    told = con.execute("select split_part(reason, ':', 1) from staging.rejected where source = 'shop'").fetchall()
-    assert sorted(told) == [("part0.csv line 22",), ("part1.csv line 22",), ("part1.csv line 23",), ("part2.csv line 22",)]
+    told = con.execute(
+        "select split_part(reason, ':', 1) from staging.rejected where source = 'shop'"
+    ).fetchall()
+    assert sorted(told) == [
+        ("part0.csv line 22",),
+        ("part1.csv line 22",),
+        ("part1.csv line 23",),
+        ("part2.csv line 22",),
+    ]
 
 
 def test_two_sources_count_their_rows_each_from_one(tmp_path):
     (tmp_path / "a.csv").write_text(_csv("1,1,view,2024-01-01,1\n,1,view,2024-01-01,1\n"))
-    (tmp_path / "b.csv").write_text(_csv("1,1,view,2024-01-01,1\n1,1,view,2024-01-01,1\n1,1,view,soon,1\n"))
+    (tmp_path / "b.csv").write_text(
+        _csv("1,1,view,2024-01-01,1\n1,1,view,2024-01-01,1\n1,1,view,soon,1\n")
+    )
     made = project(tmp_path, path="a.csv", columns=COLUMNS)
     second = made.source[0].model_copy(update={"name": "till", "path": "b.csv"})
     con = stage(made.model_copy(update={"source": [*made.source, second]}))
@@ -329,39 +419,66 @@ def test_two_sources_count_their_rows_each_from_one(tmp_path):
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "ndjson"])
 def test_odd_ids_come_through_whole(tmp_path, kind):
-    ids = ["O'Brien", 'say "hi"', "a;b", "x,y", "two\nlines", "Ünïcödé 日本 🙂", " padded ", "'); drop table x; --"]
+    ids = [
+        "O'Brien",
+        'say "hi"',
+        "a;b",
+        "x,y",
+        "two\nlines",
+        "Ünïcödé 日本 🙂",
+        " padded ",
+        "'); drop table x; --",
+    ]
     frame = pl.DataFrame({"user": ids, "at": ["2024-01-01 10:00:00"] * len(ids)})
     getattr(frame, f"write_{kind}")(tmp_path / f"e.{kind}")
     con = stage(project(tmp_path, path=f"e.{kind}", columns={"user_id": "user", "event_at": "at"}))
-    assert sorted(user for (user,) in con.execute("select user_id from staging.users").fetchall()) == sorted(ids)
+    assert sorted(
+        user for (user,) in con.execute("select user_id from staging.users").fetchall()
+    ) == sorted(ids)
 
 
 def test_odd_column_names_come_through_whole(tmp_path):
     names = ["the user", 'at "UTC"', "it's; worth", "größe", "select"]
-    pl.DataFrame([[1, "2024-01-01 10:00", 2.5, "XL", "yes"]], schema=names, orient="row").write_csv(tmp_path / "e.csv")
+    pl.DataFrame([[1, "2024-01-01 10:00", 2.5, "XL", "yes"]], schema=names, orient="row").write_csv(
+        tmp_path / "e.csv"
+    )
     columns = {"user_id": names[0], "event_at": names[1], "value": names[2]}
     con = stage(project(tmp_path, path="e.csv", columns=columns))
     assert con.execute("select user_id, value::double from staging.events").fetchall() == [(1, 2.5)]
-    assert con.execute('select größe, "select" from staging.event_attributes').fetchall() == [("XL", "yes")]
+    assert con.execute('select größe, "select" from staging.event_attributes').fetchall() == [
+        ("XL", "yes")
+    ]
 
 
 def test_the_other_columns_are_kept_beside_the_event(tmp_path):
     text = HEAD.replace("\n", ",device\n") + "2,1,view,2024-01-02,1,phone\n1,1,view,2024-01-01,1,\n"
     con = _staged(tmp_path, text)
-    assert con.execute("from staging.event_attributes order by user_id").fetchall() == [(1, 1, None), (2, 1, "phone")]
+    assert con.execute("from staging.event_attributes order by user_id").fetchall() == [
+        (1, 1, None),
+        (2, 1, "phone"),
+    ]
 
 
 def test_what_is_no_product_is_other(tmp_path):
     con = _staged(
-        tmp_path, _csv("1,POST,purchase,2024-01-01,4\n1,7,purchase,2024-01-01,4\n"), not_products=["POST"]
+        tmp_path,
+        _csv("1,POST,purchase,2024-01-01,4\n1,7,purchase,2024-01-01,4\n"),
+        not_products=["POST"],
     )
-    assert con.execute("select item_id, role from staging.events order by 1").fetchall() == [("7", "purchase"), ("POST", "other")]
+    assert con.execute("select item_id, role from staging.events order by 1").fetchall() == [
+        ("7", "purchase"),
+        ("POST", "other"),
+    ]
 
 
 @pytest.mark.parametrize(("dedupe", "left"), [("row", 3), ("key", 2), ("none", 4)])
 def test_duplicates_are_what_the_source_says(tmp_path, dedupe, left):
     row = "1,1,view,2024-01-01 10:00:00"
-    con = _staged(tmp_path, _csv(f"{row},1\n{row},1\n{row},2\n1,2,view,2024-01-01 10:00:00,1\n"), dedupe=dedupe)
+    con = _staged(
+        tmp_path,
+        _csv(f"{row},1\n{row},1\n{row},2\n1,2,view,2024-01-01 10:00:00,1\n"),
+        dedupe=dedupe,
+    )
     assert con.execute("select count(*) from staging.events").fetchall() == [(left,)]
     assert _ledger(con)[0] == ({"duplicate": 4 - left} if left < 4 else {})
 
@@ -386,10 +503,14 @@ def test_a_source_that_cannot_be_read_says_why(tmp_path, name, content, parts, t
 
 
 def test_a_path_that_is_nothing_or_a_folder_says_so(tmp_path):
-    with pytest.raises(SourceError, match=r"no file matches .*gone\.csv; allowed is a path or a glob"):
+    with pytest.raises(
+        SourceError, match=r"no file matches .*gone\.csv; allowed is a path or a glob"
+    ):
         stage(project(tmp_path, path="gone.csv", columns=COLUMNS))
     (tmp_path / "log").mkdir()
-    with pytest.raises(SourceError, match=r"log: is a folder; allowed are files\. Write for example .*log/\*\.csv"):
+    with pytest.raises(
+        SourceError, match=r"log: is a folder; allowed are files\. Write for example .*log/\*\.csv"
+    ):
         stage(project(tmp_path, path="log", columns=COLUMNS))
 
 

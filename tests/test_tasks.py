@@ -19,9 +19,13 @@ ONLY_TIMES = {"user_id": "user", "event_at": "at"}
 
 def _log(days: float, users: int = 5, step: timedelta = DAY, word: str = "view") -> pl.DataFrame:
     """Every user comes once a step, each some seconds later than the one before."""
-    moments = pl.datetime_range(START + timedelta(hours=1), START + timedelta(days=days), step, eager=True)
-    return pl.DataFrame({"at": moments}).join(pl.DataFrame({"user": range(users)}), how="cross").with_columns(
-        pl.col("at") + pl.duration(seconds=pl.col("user")), type=pl.lit(word)
+    moments = pl.datetime_range(
+        START + timedelta(hours=1), START + timedelta(days=days), step, eager=True
+    )
+    return (
+        pl.DataFrame({"at": moments})
+        .join(pl.DataFrame({"user": range(users)}), how="cross")
+        .with_columns(pl.col("at") + pl.duration(seconds=pl.col("user")), type=pl.lit(word))
     )
 
 
@@ -78,7 +82,9 @@ def test_short_data_takes_shorter_windows(tmp_path):
 
 
 def test_under_two_weeks_hours_are_the_buckets(tmp_path):
-    clock, found = _resolved(tmp_path, pl.concat([_log(10, step=HOUR), _log(10, step=HOUR, word="purchase")]))
+    clock, found = _resolved(
+        tmp_path, pl.concat([_log(10, step=HOUR), _log(10, step=HOUR, word="purchase")])
+    )
     assert clock.bucket == HOUR
     assert clock.last_event_at == datetime(2024, 1, 11, 0, 0, 4)
     assert clock.as_of == datetime(2024, 1, 11, 1) - MICROSECOND
@@ -104,7 +110,9 @@ def test_the_clock_knows_the_last_complete_bucket(tmp_path):
 
 def test_days_from_an_arbitrary_origin_have_no_calendar(tmp_path):
     events = pl.DataFrame({"user": [1, 1, 2], "day": [-25, 0, 240]})
-    clock, found = _resolved(tmp_path, events, {"user_id": "user", "event_at": "day"}, at_unit="days")
+    clock, found = _resolved(
+        tmp_path, events, {"user_id": "user", "event_at": "day"}, at_unit="days"
+    )
     assert not clock.has_dates and clock.bucket == DAY
     assert clock.last_event_at - clock.first_event_at == 265 * DAY
     assert found["churn"]["status"] == "ready"
@@ -112,25 +120,34 @@ def test_days_from_an_arbitrary_origin_have_no_calendar(tmp_path):
 
 def test_a_project_overrules_the_windows(tmp_path):
     own = {"horizon": "3 days", "active_within": "2 weeks"}
-    _, found = _resolved(tmp_path, _log(365), tasks={"engagement": own, "next_visit": {"horizon": "60 days"}})
+    _, found = _resolved(
+        tmp_path, _log(365), tasks={"engagement": own, "next_visit": {"horizon": "60 days"}}
+    )
     assert _windows(found, "engagement") == (3 * DAY, 14 * DAY)
     assert _windows(found, "next_visit") == (60 * DAY, 28 * DAY)
 
 
 def test_a_disabled_task_is_skipped_and_says_so(tmp_path):
     _, found = _resolved(tmp_path, _log(365), only=("engagement",))
-    assert (found["churn"]["status"], found["churn"]["reason"]) == ("skipped", "disabled in behavsql.toml")
+    assert (found["churn"]["status"], found["churn"]["reason"]) == (
+        "skipped",
+        "disabled in behavsql.toml",
+    )
     assert found["engagement"]["status"] == "ready"
 
 
 def test_a_task_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r'purchse.*Did you mean "purchase"\?'):
-        build(project(tmp_path, _log(30), columns=ONLY_TIMES, tasks={"purchse": {"enabled": False}}))
+        build(
+            project(tmp_path, _log(30), columns=ONLY_TIMES, tasks={"purchse": {"enabled": False}})
+        )
 
 
 def test_tasks_without_their_events_are_skipped(tmp_path):
     _, found = _resolved(tmp_path, _log(365))
-    assert found["purchase"]["reason"] == found["spend"]["reason"] == "the data has no purchase event"
+    assert (
+        found["purchase"]["reason"] == found["spend"]["reason"] == "the data has no purchase event"
+    )
     assert found["click"]["reason"] == "the data has no click event"
     ready = {task for task, row in found.items() if row["status"] == "ready"}
     assert ready == {"churn", "engagement", "next_visit"}
@@ -150,9 +167,14 @@ def test_a_repeated_question_is_asked_once(tmp_path):
     """With purchases alone and equal windows, churn is purchase turned round."""
     same = {"horizon": "7 days", "active_within": "28 days"}
     bought = clickstream(500).filter(pl.col("type") == "view").with_columns(type=pl.lit("purchase"))
-    found = _judged(tmp_path, bought, only=("purchase", "churn"), tasks={"churn": same, "purchase": same})
+    found = _judged(
+        tmp_path, bought, only=("purchase", "churn"), tasks={"churn": same, "purchase": same}
+    )
     assert found["churn"] == ("ready", None)
-    assert found["purchase"] == ("skipped", "its labels are the complement of those of churn on every row")
+    assert found["purchase"] == (
+        "skipped",
+        "its labels are the complement of those of churn on every row",
+    )
     found = _judged(tmp_path, bought, only=("purchase", "churn"), tasks={"purchase": same})
     assert (found["churn"][0], found["purchase"][0]) == ("ready", "ready")
 
@@ -161,13 +183,17 @@ def test_too_few_positives_are_refused_with_the_numbers(tmp_path):
     few = clickstream(500).filter((pl.col("type") != "purchase") | (pl.col("user") < 12))
     status, reason = _judged(tmp_path, few, only=("purchase",))["purchase"]
     assert status == "refused"
-    told = pl.Series([reason]).str.extract_groups(r"^([\d,]+) positives of ([\d,]+) in (?:train|valid|test), at least 50 needed$")
+    told = pl.Series([reason]).str.extract_groups(
+        r"^([\d,]+) positives of ([\d,]+) in (?:train|valid|test), at least 50 needed$"
+    )
     positives, rows = (int(number.replace(",", "")) for number in told.struct.unnest().row(0))
     assert 0 < positives < 50 < rows
 
 
 def test_too_few_negatives_are_refused_with_the_numbers(tmp_path):
-    status, reason = _judged(tmp_path, _log(200, 60), columns={**ONLY_TIMES, "event_type": "type"})["churn"]
+    status, reason = _judged(tmp_path, _log(200, 60), columns={**ONLY_TIMES, "event_type": "type"})[
+        "churn"
+    ]
     assert (status, reason) == ("refused", "0 positives of 1,200 in train, at least 50 needed") or (
         status == "refused" and reason.startswith("0 positives of ")
     )
@@ -182,7 +208,9 @@ def test_too_short_a_time_is_refused_with_the_number(tmp_path):
 
 
 def test_a_build_that_can_ask_nothing_says_so_and_still_publishes(tmp_path, rows):
-    path = build(project(tmp_path, _log(20, 3), columns=ONLY_TIMES), progress=Progress(quiet=True)).path
+    path = build(
+        project(tmp_path, _log(20, 3), columns=ONLY_TIMES), progress=Progress(quiet=True)
+    ).path
     told = dict(rows(path, "select task, status || ': ' || reason from main.model_card"))
     assert set(told) == set(SHIPPED)
     assert all(text.startswith(("refused: ", "skipped: ")) for text in told.values())

@@ -41,8 +41,8 @@ KILLED = """
         def step(self, name):
             return die() if name == sys.argv[2] else super().step(name)
 
-    if sys.argv[2] in ("copyfile", "replace"):
-        setattr(warehouse.shutil if sys.argv[2] == "copyfile" else warehouse.os, sys.argv[2], die)
+    if sys.argv[2] == "replace":
+        warehouse.os.replace = die
     if sys.argv[2] == "replaced":
         warehouse._sync_folder = die
     models.MODEL_SETS["fast"] = QUICK
@@ -90,26 +90,36 @@ def test_who_reads_the_old_file_keeps_it_and_who_opens_gets_the_new(made, publis
 
 
 def test_one_builder_at_a_time(made):
-    with Warehouse(made.warehouse).locked(), pytest.raises(LockedError, match="another build is running here") as caught:
+    with (
+        Warehouse(made.warehouse).locked(),
+        pytest.raises(LockedError, match="another build is running here") as caught,
+    ):
         _again(made)
     assert caught.value.exit_code == 3
     assert _again(made).steps == ("publish",)
 
 
-@pytest.mark.parametrize(
-    "where", ["sessions.sessions", "train purchase / decision_tree", "copyfile", "replace", "replaced"]
-)
+@pytest.mark.parametrize("where", ["train purchase / decision_tree", "replace", "replaced"])
 def test_a_killed_build_leaves_the_file_whole_and_the_next_one_works(made, published, rows, where):
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(made.folder), where, str(Path(__file__).parent)]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(KILLED),
+        str(made.folder),
+        where,
+        str(Path(__file__).parent),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     is_new = where == "replaced"
     assert rows(published, RUN) == [(2 if is_new else 1,)]
     assert rows(published, "select count(*) > 200 from main.customers") == [(True,)]
-    changed = project(made.folder, only=("purchase",), settings={"seed": 99, "session_gap": "7 minutes"})
+    changed = project(
+        made.folder, only=("purchase",), settings={"seed": 99, "session_gap": "7 minutes"}
+    )
     steps = build(changed, progress=QUIET).steps
     assert "publish" in steps and "raw.events" not in steps
-    assert ("train purchase" in steps) == ("." in where or " " in where)
+    assert ("train purchase" in steps) == where.startswith("train")
     assert rows(published, RUN) == [(3,)]
     assert rows(published, "select count(*) from predictions.purchase")[0][0] > 30
 
@@ -123,7 +133,9 @@ def _write_and_die(published: Path, *, leave: bool) -> subprocess.Popen:
         print("written", flush=True)
         os.kill(os.getpid(), signal.SIGKILL) if {leave} else time.sleep(60)
     """
-    writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    )
     assert writer.stdout.readline() == "written\n"
     if leave:
         writer.wait()
@@ -136,7 +148,9 @@ def test_a_log_that_a_killed_writer_left_does_not_reach_the_new_file(made, publi
     assert log.exists()
     _again(made)
     assert not log.exists()
-    assert rows(published, "select count(*) from duckdb_tables() where table_name = 'scribble'") == [(0,)]
+    assert rows(
+        published, "select count(*) from duckdb_tables() where table_name = 'scribble'"
+    ) == [(0,)]
     assert rows(published, RUN) == [(2,)]
 
 
@@ -162,7 +176,7 @@ def test_the_last_three_versions_stay(made, rows):
     assert rows(warehouse.published, RUN) == [(6,)]
 
 
-@pytest.mark.parametrize("mode", ["0640", "0600", "0644"])
+@pytest.mark.parametrize("mode", ["0640", "0644"])
 def test_only_the_published_file_is_for_others(tmp_path, mode):
     before = os.umask(0o022)
     try:
@@ -208,36 +222,48 @@ def test_a_reader_can_do_nothing_but_read(con, statement):
 
 
 def test_a_reader_may_ask_the_warehouse_anything(con):
-    assert con.execute("select avg(purchase_probability) between 0 and 1 from main.customers").fetchall() == [(True,)]
-    assert con.execute("select safe_ratio(1, 2), days_between(timestamp '2024-01-01', timestamp '2024-01-03')").fetchall() == [
-        (0.5, 2.0)
-    ]
+    assert con.execute(
+        "select avg(purchase_probability) between 0 and 1 from main.customers"
+    ).fetchall() == [(True,)]
+    assert con.execute(
+        "select safe_ratio(1, 2), days_between(timestamp '2024-01-01', timestamp '2024-01-03')"
+    ).fetchall() == [(0.5, 2.0)]
 
 
 def test_the_storage_version_is_one_that_older_clients_read(shop):
     with duckdb.connect(str(shop.built.path), read_only=True) as con:
-        tags = con.execute("select tags from duckdb_databases() where not internal").fetchall()[0][0]
+        tags = con.execute("select tags from duckdb_databases() where not internal").fetchall()[0][
+            0
+        ]
     assert tags["storage_version"].startswith("v1.4.0")
 
 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     made = project(tmp_path, EVENTS.head(100), settings={"warehouse": "file/warehouse"})
-    with pytest.raises(WarehouseError, match=r"file/warehouse: cannot be written \(.*\); allowed is a folder"):
+    with pytest.raises(
+        WarehouseError, match=r"file/warehouse: cannot be written \(.*\); allowed is a folder"
+    ):
         build(made, progress=QUIET)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a database, but long enough to be looked at" * 200])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"not a database, but long enough to be looked at" * 200]
+)
 def test_what_is_no_warehouse_says_so(tmp_path, content):
     if content is not None:
         (tmp_path / "behaviour.duckdb").write_bytes(content)
     with pytest.raises(WarehouseError) as caught:
         connect(tmp_path)
-    assert str(caught.value).startswith(str(tmp_path / "behaviour.duckdb")) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "behaviour.duckdb")) and "\n" not in str(
+        caught.value
+    )
 
 
 def test_a_damaged_build_file_says_what_to_do(made):
-    Warehouse(made.warehouse).build.write_bytes(b"not a database, but long enough to be looked at" * 200)
+    Warehouse(made.warehouse).build.write_bytes(
+        b"not a database, but long enough to be looked at" * 200
+    )
     with pytest.raises(WarehouseError, match=r"build\.duckdb: .* Remove the file and build again"):
         _again(made)
     for leftover in Warehouse(made.warehouse).work.glob("build.duckdb*"):
@@ -247,7 +273,9 @@ def test_a_damaged_build_file_says_what_to_do(made):
 
 def test_a_view_that_cannot_be_selected_is_not_published(made, published, rows):
     with duckdb.connect(str(Warehouse(made.warehouse).build)) as con:
-        con.execute("create table main.gone as select 1 as x; create view main.broken as from main.gone; drop table main.gone")
+        con.execute(
+            "create table main.gone as select 1 as x; create view main.broken as from main.gone; drop table main.gone"
+        )
     with pytest.raises(WarehouseError, match=r"main\.broken: the view cannot be selected"):
         build(made, progress=QUIET)
     assert rows(published, RUN) == [(1,)]
@@ -262,13 +290,19 @@ def test_a_view_that_cannot_be_selected_is_not_published(made, published, rows):
 def test_older_clients_read_every_table_and_view(shop, tmp_path, version):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = str(tmp_path / "venv" / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", "--only-binary", ":all:", f"duckdb=={version}"], check=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", "--only-binary", ":all:", f"duckdb=={version}"],
+        check=True,
+    )
     with connect(shop.built.path) as con:
         names = con.execute(
             "select schema_name, table_name from duckdb_tables() where not internal union all "
             "select schema_name, view_name from duckdb_views() where not internal order by all"
         ).fetchall()
-        counts = [con.execute(f"select count(*) from {identifier(*name)}").fetchall()[0][0] for name in names]
+        counts = [
+            con.execute(f"select count(*) from {identifier(*name)}").fetchall()[0][0]
+            for name in names
+        ]
     code = f"""
         import duckdb
         con = duckdb.connect({str(shop.built.path)!r}, read_only=True)
@@ -277,6 +311,8 @@ def test_older_clients_read_every_table_and_view(shop, tmp_path, version):
             print(con.execute(f"select count(*) from {{name}}").fetchall()[0][0])
         assert con.execute("select safe_ratio(1, 4)").fetchall() == [(0.25,)]
     """
-    done = subprocess.run([python, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert [int(line) for line in done.stdout.split()] == counts

@@ -1,4 +1,4 @@
-"""Many trees, each on a resample of the rows, splitting on random features."""
+"""A hundred trees, each on a resample of the rows, splitting on random features."""
 
 import os
 from typing import ClassVar, Self
@@ -8,8 +8,8 @@ from behavsql.models.base import at_most, labels, loss
 from behavsql.models.encoding import Encoder
 from behavsql.models.tree_model import TreeModel
 
-TREES = 150
-SEARCH_TREES = 20  # enough to tell leaf sizes apart
+TREES = 100
+SEARCH_TREES = 10  # enough to tell leaf sizes apart
 LEAF_SIZES = (20, 80)
 ROWS_PER_TREE = 10_000  # drawn anew for each tree: bounds time and file, and trees differ more
 MOST_ROWS = 300_000
