@@ -9,16 +9,18 @@ from behavsql.progress import Progress
 if TYPE_CHECKING:
     import polars as pl
 
-    from behavsql.build import Built
+    from behavsql.pipeline import Built
 
 
-def build(config: str | Path = "behavsql.toml", *, quiet: bool = False, **settings: object) -> "Built":
-    """Build and publish the warehouse a config file describes; see `behavsql.build.build`.
+def build(
+    config: str | Path = "behavsql.toml", *, quiet: bool = False, **settings: object
+) -> "Built":
+    """Build and publish the warehouse a config file describes; see `behavsql.pipeline.build`.
 
     `settings` overrule those of the file, for example `models="fast"`.
     """
     from behavsql import config as configuration
-    from behavsql.build import build as run
+    from behavsql.pipeline import build as run
 
     return run(configuration.load(Path(config), **settings), progress=Progress(quiet))
 
@@ -39,8 +41,8 @@ def predict_user_behavior(
     import polars as pl
 
     from behavsql import config as configuration
-    from behavsql.build import build as run
-    from behavsql.sniff import sniff_config
+    from behavsql.pipeline import build as run
+    from behavsql.sniffing import sniff_config
     from behavsql.warehouse import connect
 
     with tempfile.TemporaryDirectory(prefix="behavsql-") as scratch:
@@ -52,7 +54,11 @@ def predict_user_behavior(
             frame.write_parquet(path)
         folder = str(Path(warehouse).absolute()) if warehouse else scratch
         config = configuration.from_dict(
-            sniff_config([path], **columns), Path(scratch), "events", warehouse=folder, models=models
+            sniff_config([path], **columns),
+            Path(scratch),
+            "events",
+            warehouse=folder,
+            models=models,
         )
         run(config, progress=Progress(quiet=True))
         con = connect(folder)

@@ -1,6 +1,5 @@
 """`behavsql.toml`, checked: every setting typed, every unknown key refused with the nearest name."""
 
-import difflib
 import os
 import re
 import tomllib
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from behavsql.errors import ConfigError
+from behavsql.errors import ConfigError, nearest
 
 FILE_NAME = "behavsql.toml"
 ROLES = ("view", "click", "cart", "purchase", "return", "action", "other")
@@ -50,7 +49,6 @@ def parse_duration(value: object) -> timedelta:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-
 
 
 def _day_if_day(value: object) -> object:
@@ -98,9 +96,9 @@ class Source(_Section):
     format: Literal["auto", "csv", "parquet", "json"] = "auto"
     columns: Columns = Columns()
     default_type: str = "action"
-    at_unit: Literal[
-        "timestamp", "epoch", "epoch_ms", "epoch_us", "days", "seconds", "order"
-    ] = "timestamp"
+    at_unit: Literal["timestamp", "epoch", "epoch_ms", "epoch_us", "days", "seconds", "order"] = (
+        "timestamp"
+    )
     at_format: str | None = None
     at_timezone: str = "UTC"
     since: Moment | None = None  # events outside are rejected, and counted
@@ -216,7 +214,9 @@ def load(path: Path | None = None, **overrides: object) -> Config:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file. Write one with `behavsql init FILE`.") from None
+        raise ConfigError(
+            f"{path}: there is no such file. Write one with `behavsql init FILE`."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}. Mend that line.") from None
     return from_dict(data, folder=path.parent, origin=str(path), **overrides)
@@ -242,8 +242,7 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "extra_forbidden":
         known = _keys_at(problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
-        hint = f' Did you mean "{near[0]}"?' if near else ""
+        hint = nearest(str(problem["loc"][-1]), known)
         return f"unknown key {where}; allowed are {', '.join(sorted(known))}.{hint}".rstrip(".")
     message = problem["msg"].removeprefix("Value error, ")
     value = problem.get("input")

@@ -12,6 +12,15 @@
 Every message reads `<where>: <what is wrong, with the value>; <what is allowed>. <what to do>.`
 """
 
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` Did you mean "x"?` for the closest known name, or nothing when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f' Did you mean "{close[0]}"?' if close else ""
+
 
 class BehavsqlError(Exception):
     """Base of all deliberate errors; `exit_code` is what the command line returns."""

@@ -52,7 +52,9 @@ class Asked:
         return self.keys["split"].is_in(list(names)).to_numpy()
 
 
-def load(con: duckdb.DuckDBPyConnection, task: str, kind: str, max_train_rows: int, seed: int) -> Asked:
+def load(
+    con: duckdb.DuckDBPyConnection, task: str, kind: str, max_train_rows: int, seed: int
+) -> Asked:
     """Pull one task's questions, features and labels through Arrow, ordered by user and cutoff.
 
     Train rows past `max_train_rows` are left out whole users at a time, by a hash of the user.
@@ -91,7 +93,9 @@ def load(con: duckdb.DuckDBPyConnection, task: str, kind: str, max_train_rows: i
 
 def _clean(frame: pl.DataFrame) -> pl.DataFrame:
     """Text stays text; every other column becomes Float64, with NaN and infinities missing."""
-    numbers = [name for name, type_ in frame.schema.items() if type_ not in (pl.String, pl.Categorical)]
+    numbers = [
+        name for name, type_ in frame.schema.items() if type_ not in (pl.String, pl.Categorical)
+    ]
     frame = frame.with_columns(pl.col(name).cast(pl.Float64) for name in numbers)
     return frame.with_columns(
         pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in numbers

@@ -22,7 +22,9 @@ def build_matrix(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[T
     scalars, lists, joins = [], [], []
     for file in catalog.feature_files():
         alias = identifier(file.name)
-        joins.append(f"left join {identifier(file.schema, file.name)} as {alias} using (user_id, cutoff_at)")
+        joins.append(
+            f"left join {identifier(file.schema, file.name)} as {alias} using (user_id, cutoff_at)"
+        )
         for column, type_ in _columns(con, file.schema, file.name):
             if column in KEYS:
                 continue
@@ -57,13 +59,20 @@ def build_matrix(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[T
 
 def build_predictions(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task]) -> None:
     """Cut `predictions.scored` into one table per task, and drop those of tasks no longer asked."""
-    wanted = {task.name for task in tasks}
-    for label in catalog.label_files():
-        if label.name not in wanted:
-            con.execute(f"drop table if exists {identifier('predictions', label.name)}")
+    wanted = {task.name for task in tasks} | {
+        file.name for file in catalog.files.values() if file.schema == "predictions"
+    }
+    for (name,) in con.execute(
+        "select table_name from duckdb_tables() where schema_name = 'predictions' "
+        "and database_name = current_database()"
+    ).fetchall():
+        if name not in wanted:
+            con.execute(f"drop table {identifier('predictions', name)}")
     for task in tasks:
         amount = "score as probability" if task.kind == "binary" else "score as amount"
-        purpose = con.execute("select purpose from meta.tasks where task = ?", [task.name]).fetchall()[0][0]
+        purpose = con.execute(
+            "select purpose from meta.tasks where task = ?", [task.name]
+        ).fetchall()[0][0]
         _replace(
             con, "predictions", task.name,
             f"select user_id, {amount}, decile, band, as_of, horizon_days, model, model_version, scored_at "
@@ -82,7 +91,9 @@ def build_customers(con: duckdb.DuckDBPyConnection, tasks: list[Task]) -> None:
             f"{alias}.{measure} as {identifier(f'{task.name}_{measure}')}",
             f"{alias}.decile as {identifier(f'{task.name}_decile')}",
         ]
-        joins.append(f"left join {identifier('predictions', task.name)} as {alias} on {alias}.user_id = users.user_id")
+        joins.append(
+            f"left join {identifier('predictions', task.name)} as {alias} on {alias}.user_id = users.user_id"
+        )
     listed = ", ".join(["users.user_id", "users.first_seen_at", "users.last_seen_at", *columns])
     con.execute(
         f"create or replace view main.customers as select {listed} from staging.users as users {' '.join(joins)}"
@@ -101,7 +112,9 @@ def _columns(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> list[tu
     ).fetchall()  # fmt: skip
 
 
-def _replace(con: duckdb.DuckDBPyConnection, schema: str, table: str, query: str, comment: str) -> None:
+def _replace(
+    con: duckdb.DuckDBPyConnection, schema: str, table: str, query: str, comment: str
+) -> None:
     name = identifier(schema, table)
     con.execute(f"create or replace table {name} as {query}")
     con.execute(f"comment on table {name} is {literal(comment)}")

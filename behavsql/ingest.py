@@ -82,9 +82,13 @@ def find_files(config: Config, source: Source) -> list[Path]:
         )
     for path in paths:
         if path.is_dir():
-            raise SourceError(f"{path}: is a folder; allowed are files. Write for example {path}/*.csv.")
+            raise SourceError(
+                f"{path}: is a folder; allowed are files. Write for example {path}/*.csv."
+            )
         if path.stat().st_size == 0:
-            raise SourceError(f"{path}: the file is empty; allowed is a file with a header and rows. Remove it.")
+            raise SourceError(
+                f"{path}: the file is empty; allowed is a file with a header and rows. Remove it."
+            )
     return paths
 
 
@@ -136,7 +140,9 @@ def _scan(con: duckdb.DuckDBPyConnection, config: Config, source: Source) -> _Sc
 
 def _reading(source: Source, files: list[Path], error: Exception) -> str:
     first = str(error).strip().splitlines()[0]
-    return f'{files[0]}: source "{source.name}" cannot be read: {first}. Check the file and `format`.'
+    return (
+        f'{files[0]}: source "{source.name}" cannot be read: {first}. Check the file and `format`.'
+    )
 
 
 def _attribute_types(scans: list[tuple[Source, _Scan]]) -> dict[str, str]:
@@ -160,15 +166,25 @@ def _create_events(con: duckdb.DuckDBPyConnection, fields: dict[str, str]) -> No
 
 
 def _load_events(
-    con: duckdb.DuckDBPyConnection, config: Config, source: Source, scan: _Scan, fields: dict[str, str]
+    con: duckdb.DuckDBPyConnection,
+    config: Config,
+    source: Source,
+    scan: _Scan,
+    fields: dict[str, str],
 ) -> None:
     packed = ", ".join(
         f"{identifier(name)} := "
-        + (f"cast({identifier(name)} as {type_})" if name in scan.types else f"cast(null as {type_})")
+        + (
+            f"cast({identifier(name)} as {type_})"
+            if name in scan.types
+            else f"cast(null as {type_})"
+        )
         for name, type_ in fields.items()
     )
     first = con.execute("select count(*) from raw.events").fetchall()[0][0]
-    columns = ", ".join(f"{sql} as {name}" for name, sql in event_columns(source, scan.types).items())
+    columns = ", ".join(
+        f"{sql} as {name}" for name, sql in event_columns(source, scan.types).items()
+    )
     try:
         con.execute(
             f"insert into raw.events by name select {columns}, struct_pack({packed}) as attributes "
@@ -231,7 +247,9 @@ def _names(files: list[Path]) -> str:
     return ", ".join(path.name for path in files[:3]) + (" ..." if len(files) > 3 else "")
 
 
-def _load_facts(con: duckdb.DuckDBPyConnection, kind: str, sources: list[tuple[Source, _Scan]]) -> None:
+def _load_facts(
+    con: duckdb.DuckDBPyConnection, kind: str, sources: list[tuple[Source, _Scan]]
+) -> None:
     """Facts about items or users that hold from the start; only named attributes become columns."""
     names = sorted({name for source, _ in sources for name in source.attributes})
     struct = ", ".join(f"{identifier(name)} varchar" for name in names) or "nothing varchar"
@@ -265,7 +283,9 @@ def _settle_id(con: duckdb.DuckDBPyConnection, column: str) -> None:
     lossless = f"cast(try_cast({column} as bigint) as varchar) is not distinct from {column}"
     tables = ["events", "users" if column == "user_id" else "items"]
     if all(
-        con.execute(f"select coalesce(bool_and({lossless}), true) from raw.{table}").fetchall()[0][0]
+        con.execute(f"select coalesce(bool_and({lossless}), true) from raw.{table}").fetchall()[0][
+            0
+        ]
         for table in tables
     ):
         for table in tables:

@@ -7,7 +7,7 @@ from typing import Any
 
 from behavsql import config
 from behavsql.errors import ConfigError
-from behavsql.sniff import Choices, Sniffed, config_of, sniff
+from behavsql.sniffing import Choices, Sniffed, config_of, sniff
 
 HEADER = """\
 # Written by `behavsql init`; build with `behavsql build`. The comments say what told each line;

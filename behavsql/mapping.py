@@ -58,7 +58,9 @@ def user_key(parts: list[str], types: dict[str, str]) -> str:
 
 def _word(source: Source) -> str:
     if flag := source.columns.type_flag:
-        truth = f"lower(cast({identifier(flag)} as varchar)) in ('1', 'true', 't', 'yes', 'y', '1.0')"
+        truth = (
+            f"lower(cast({identifier(flag)} as varchar)) in ('1', 'true', 't', 'yes', 'y', '1.0')"
+        )
         return f"case when {truth} then {literal(flag.lower())} else 'view' end"
     if column := source.columns.event_type:
         return f"coalesce(nullif(cast({identifier(column)} as varchar), ''), {literal(source.default_type)})"
@@ -75,8 +77,15 @@ def _amount(column: str | None, types: dict[str, str]) -> tuple[str, str]:
         number = f"try_cast(case when isfinite({name}) then {name} end as decimal(18, 4))"
         unread = f"case when isfinite({name}) and {number} is null then cast({name} as varchar) end"
         return number, unread
-    finite = f"coalesce(isfinite(try_cast({name} as double)), true)" if types[column] == "VARCHAR" else "true"
-    return number, f"case when {name} is not null and {number} is null and {finite} then cast({name} as varchar) end"
+    finite = (
+        f"coalesce(isfinite(try_cast({name} as double)), true)"
+        if types[column] == "VARCHAR"
+        else "true"
+    )
+    return (
+        number,
+        f"case when {name} is not null and {number} is null and {finite} then cast({name} as varchar) end",
+    )
 
 
 def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
@@ -97,11 +106,21 @@ def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
     elif type_ == "TIMESTAMP WITH TIME ZONE":
         at = f"timezone('UTC', {name})"
     elif type_ == "VARCHAR":
-        # A text with an offset is read with it; one without is in the source's own zone.
-        at = f"coalesce(try_cast({name} as timestamp), timezone('UTC', try_cast({name} as timestamptz)))"
+        # A text with an offset is read with it; one without is in the source's own zone. Reading
+        # all as timestamptz would say the same and take several times as long.
+        clock = f"substr({name}, 12)"
+        zoned = (
+            f"contains({clock}, '+') or contains({clock}, '-') or right({name}, 1) in ('Z', 'z')"
+        )
+        local = f"try_cast({name} as timestamp)"
+        if source.at_timezone != "UTC":
+            local = f"timezone('UTC', timezone({literal(source.at_timezone)}, {local}))"
+        at = f"case when {zoned} then timezone('UTC', try_cast({name} as timestamptz)) else {local} end"
     else:
         at = f"try_cast({name} as timestamp)"
-    if source.at_timezone != "UTC" and type_ != "TIMESTAMP WITH TIME ZONE" and source.has_dates:
+    is_text = type_ == "VARCHAR" and source.at_unit == "timestamp" and not source.at_format
+    is_zoned = type_ == "TIMESTAMP WITH TIME ZONE" or is_text
+    if source.at_timezone != "UTC" and not is_zoned and source.has_dates:
         at = f"timezone('UTC', timezone({literal(source.at_timezone)}, {at}))"
     at = f"case when isfinite({at}) then {at} end"
     return at, f"case when {name} is not null and ({at}) is null then cast({name} as varchar) end"

@@ -15,11 +15,10 @@ import duckdb
 
 from behavsql import __version__, ingest
 from behavsql.catalog import Catalog
+from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
-from behavsql.errors import ConfigError
+from behavsql.errors import ConfigError, nearest
 from behavsql.models import MODEL_SETS
-from behavsql.sql_file import SqlFile
-from behavsql.sql_header import nearest
 
 BEFORE_MODELS = 5  # the last stage that is built before training
 
@@ -96,7 +95,9 @@ def _sql_step(file: SqlFile, catalog: Catalog, params: Mapping[str, object]) -> 
     macros = [macro.digest for macro in catalog.macros if macro.name in file.macros]
     values = [(name, params.get(name)) for name in file.params]
     digest = _hash(file.digest, file.purpose, macros, values)
-    return Step(file.table, "sql", tuple(_origin(name, catalog) for name in file.inputs), digest, file)
+    return Step(
+        file.table, "sql", tuple(_origin(name, catalog) for name in file.inputs), digest, file
+    )
 
 
 def _origin(table: str, catalog: Catalog) -> str:
@@ -104,7 +105,9 @@ def _origin(table: str, catalog: Catalog) -> str:
     schema = table.partition(".")[0]
     if table in catalog.files:
         return table
-    return {"raw": "raw.events", "meta": "meta.tasks", "models": "models.*"}.get(schema, "features.matrix")
+    return {"raw": "raw.events", "meta": "meta.tasks", "models": "models.*"}.get(
+        schema, "features.matrix"
+    )
 
 
 def _fingerprinted(steps: list[Step]) -> list[Step]:
@@ -115,7 +118,9 @@ def _fingerprinted(steps: list[Step]) -> list[Step]:
             "models.*" in step.parents
         ) else []  # fmt: skip
         inputs = [known[name] for name in (*step.parents, *parents) if name in known]
-        done.append(replace(step, parents=(*step.parents, *parents), fingerprint=_hash(step.digest, inputs)))
+        done.append(
+            replace(step, parents=(*step.parents, *parents), fingerprint=_hash(step.digest, inputs))
+        )
         known[step.name] = done[-1].fingerprint
     return done
 
@@ -148,7 +153,9 @@ def _downstream(steps: list[Step], seeds: set[str]) -> set[str]:
     return reached
 
 
-def _with_reason(step: Step, recorded: Mapping[str, str], chosen: set[str] | None, full: bool) -> Step:
+def _with_reason(
+    step: Step, recorded: Mapping[str, str], chosen: set[str] | None, full: bool
+) -> Step:
     if chosen is not None:
         return replace(step, reason="selected" if step.name in chosen else None)
     if full:
@@ -168,7 +175,9 @@ def recorded_fingerprints(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     if not known:
         return {}
     return dict(
-        con.execute("select step, arg_max(fingerprint, build_id) from meta.builds group by step").fetchall()
+        con.execute(
+            "select step, arg_max(fingerprint, build_id) from meta.builds group by step"
+        ).fetchall()
     )
 
 

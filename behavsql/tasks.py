@@ -77,7 +77,9 @@ class Clock:
 
 def read_clock(con: duckdb.DuckDBPyConnection) -> Clock:
     """Take the clock from `staging.events`; SourceError if there is no event left."""
-    first, last = con.execute("select min(event_at), max(event_at) from staging.events").fetchall()[0]
+    first, last = con.execute("select min(event_at), max(event_at) from staging.events").fetchall()[
+        0
+    ]
     if first is None:
         rules = con.execute(
             "select rule, sum(count_rows_removed) as n from staging.ledger group by rule having n > 0"
@@ -158,12 +160,19 @@ def judge(con: duckdb.DuckDBPyConnection) -> None:
     for position, task in enumerate(asked):
         for earlier in asked[:position]:
             if relation := _repeats(con, task, earlier):
-                _close(con, task.name, "skipped", f"its labels are {relation} of {earlier.name} on every row")
+                _close(
+                    con,
+                    task.name,
+                    "skipped",
+                    f"its labels are {relation} of {earlier.name} on every row",
+                )
                 break
 
 
 def _close(con: duckdb.DuckDBPyConnection, task: str, status: str, reason: str) -> None:
-    con.execute("update meta.tasks set status = ?, reason = ? where task = ?", [status, reason, task])
+    con.execute(
+        "update meta.tasks set status = ?, reason = ? where task = ?", [status, reason, task]
+    )
 
 
 def _refusal(con: duckdb.DuckDBPyConnection, task: Task) -> str | None:
@@ -184,7 +193,9 @@ def _refusal(con: duckdb.DuckDBPyConnection, task: Task) -> str | None:
         if yes < MIN_POSITIVES:
             return f"{yes:,} {word} of {rows:,} in {split}, at least {MIN_POSITIVES} needed"
         if task.kind == "binary" and rows - yes < MIN_POSITIVES:
-            return f"{rows - yes:,} negatives of {rows:,} in {split}, at least {MIN_POSITIVES} needed"
+            return (
+                f"{rows - yes:,} negatives of {rows:,} in {split}, at least {MIN_POSITIVES} needed"
+            )
     return None
 
 
@@ -208,4 +219,10 @@ def _repeats(con: duckdb.DuckDBPyConnection, task: Task, other: Task) -> str | N
     ).fetchall()[0][0]
     if not rows or not alike:
         return None
-    return "those" if same else "the complement of those" if opposite and task.kind == "binary" else None
+    return (
+        "those"
+        if same
+        else "the complement of those"
+        if opposite and task.kind == "binary"
+        else None
+    )

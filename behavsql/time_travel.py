@@ -7,9 +7,9 @@ import duckdb
 
 from behavsql import plan, transform
 from behavsql.catalog import Catalog
+from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
 from behavsql.quoting import identifier, literal
-from behavsql.sql_file import SqlFile
 from behavsql.warehouse import Warehouse
 
 LAST_STAGE = 4
@@ -77,7 +77,9 @@ def _truncate(con: duckdb.DuckDBPyConnection, cutoff_at: datetime) -> None:
 
 def _compare(con: duckdb.DuckDBPyConnection, file: SqlFile, cutoff_at: datetime) -> list[Leak]:
     name = identifier(file.schema, file.name)
-    columns = [row[0] for row in con.execute(f"describe {name}").fetchall() if row[0] not in file.grain]
+    columns = [
+        row[0] for row in con.execute(f"describe {name}").fetchall() if row[0] not in file.grain
+    ]
     differs = ", ".join(
         f"count(*) filter (where past.{column} is distinct from batch.{column})"
         for column in map(identifier, columns)

@@ -9,10 +9,10 @@ import duckdb
 
 from behavsql import describe
 from behavsql.catalog import Catalog
+from behavsql.catalog.sql_file import SqlFile
 from behavsql.errors import SqlFileError
 from behavsql.plan import Step
 from behavsql.quoting import identifier, literal
-from behavsql.sql_file import SqlFile
 
 _BUILDS = """
 create schema if not exists meta;
@@ -35,6 +35,24 @@ def prepare(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     for macro in catalog.macros:
         con.execute(macro.sql)
         con.execute(f"comment on macro {identifier(macro.name)} is {literal(macro.comment())}")
+
+
+def drop_gone(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[str]:
+    """Drop what SQL files made that are gone now; the tasks whose label file was among them."""
+    made = con.execute(
+        "select distinct step from meta.builds where version is not null order by step"
+    ).fetchall()
+    gone = [step for (step,) in made if step not in catalog.files]
+    for table in gone:
+        for kind in ("table", "view"):
+            found = con.execute(
+                f"select 1 from duckdb_{kind}s() where schema_name || '.' || {kind}_name = ? "
+                "and database_name = current_database()", [table]
+            ).fetchall()  # fmt: skip
+            if found:
+                con.execute(f"drop {kind} {identifier(*table.split('.'))}")
+        con.execute("delete from meta.builds where step = ?", [table])
+    return [table.removeprefix("labels.") for table in gone if table.startswith("labels.")]
 
 
 def set_params(con: duckdb.DuckDBPyConnection, params: Mapping[str, object]) -> None:
@@ -78,7 +96,9 @@ def _enforce(con: duckdb.DuckDBPyConnection, file: SqlFile, name: str) -> int:
     tests = [f"count(*) filter (where not ({check}))" for check in file.checks]
     tests.append(f"count(*) filter (where {missing})")
     try:
-        rows, *broken = con.execute(f"select count(*), {', '.join(tests)} from {name}").fetchall()[0]
+        rows, *broken = con.execute(f"select count(*), {', '.join(tests)} from {name}").fetchall()[
+            0
+        ]
         twice = con.execute(
             f"select {grain}, count(*) as n from {name} group by {grain} having n > 1 limit 1"
         ).fetchall()
@@ -92,9 +112,13 @@ def _enforce(con: duckdb.DuckDBPyConnection, file: SqlFile, name: str) -> int:
             )
     at = f"{file.where}:{file.line('grain')}"
     if broken[-1]:
-        raise SqlFileError(f"{at}: {broken[-1]:,} rows have no {' or no '.join(file.grain)}; the grain is never NULL.")
+        raise SqlFileError(
+            f"{at}: {broken[-1]:,} rows have no {' or no '.join(file.grain)}; the grain is never NULL."
+        )
     if twice:
-        values = ", ".join(f"{key} = {value!r}" for key, value in zip(file.grain, twice[0], strict=False))
+        values = ", ".join(
+            f"{key} = {value!r}" for key, value in zip(file.grain, twice[0], strict=False)
+        )
         raise SqlFileError(
             f"{at}: {twice[0][-1]} rows share {values}; the grain allows one. Aggregate, or name the true grain."
         )

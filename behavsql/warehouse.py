@@ -1,9 +1,9 @@
 """The files of a warehouse: the build database, its lock, and the published file.
 
-    warehouse/behaviour.duckdb      what people open; replaced whole, never written in place
-    warehouse/.work/build.duckdb    the state that builds go on from
-    warehouse/.work/raw.duckdb      the input as it was read; never published
-    warehouse/.work/versions/       the last published files, for going back
+warehouse/behaviour.duckdb      what people open; replaced whole, never written in place
+warehouse/.work/build.duckdb    the state that builds go on from
+warehouse/.work/raw.duckdb      the input as it was read; never published
+warehouse/.work/versions/       the last published files, for going back
 """
 
 import os
@@ -65,7 +65,9 @@ class Warehouse:
         """The build database, open for writing with `raw` attached; closed on every path."""
         con = open_file(self.build)
         try:
-            con.execute(f"attach {literal(str(self.raw))} as raw (storage_version {literal(STORAGE_VERSION)})")
+            con.execute(
+                f"attach {literal(str(self.raw))} as raw (storage_version {literal(STORAGE_VERSION)})"
+            )
             _limit(con, config)
             for path in (self.build, self.raw):
                 path.chmod(PRIVATE)
@@ -90,8 +92,10 @@ class Warehouse:
         with candidate.open("rb") as file:
             os.fsync(file.fileno())
         candidate.chmod(mode)
-        self._keep_version()
+        kept = self._keep_version()
         os.replace(candidate, self.published)
+        if kept:
+            kept.chmod(PRIVATE)  # not before: until the rename it is the published file itself
         _sync_folder(self.folder)
 
     def _settle(self) -> None:
@@ -101,21 +105,22 @@ class Warehouse:
             return
         try:
             open_file(self.published).close()
-        except duckdb.Error:
+        except LockedError:
             raise LockedError(
                 f"{self.published}: another process is writing to it; allowed are readers. "
                 f"Close that connection and run `behavsql build` again: nothing is lost."
             ) from None
         log.unlink(missing_ok=True)
 
-    def _keep_version(self) -> None:
+    def _keep_version(self) -> Path | None:
         if not self.published.exists():
-            return
+            return None
         kept = self.versions / f"{self.published.stat().st_mtime_ns}.duckdb"
         kept.unlink(missing_ok=True)
         os.link(self.published, kept)
         for old in sorted(self.versions.glob("*.duckdb"))[:-KEPT_VERSIONS]:
             old.unlink()
+        return kept
 
 
 def open_file(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
@@ -125,8 +130,12 @@ def open_file(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(path), read_only=read_only, config=settings)
     except duckdb.IOException as error:
         if "lock" in str(error):
-            raise LockedError(f"{path}: another process holds it; allowed is one writer. Close that process.") from None
-        raise WarehouseError(f"{path}: {str(error).splitlines()[0]}. Remove the file and build again.") from None
+            raise LockedError(
+                f"{path}: another process holds it; allowed is one writer. Close that process."
+            ) from None
+        raise WarehouseError(
+            f"{path}: {str(error).splitlines()[0]}. Remove the file and build again."
+        ) from None
 
 
 def _limit(con: duckdb.DuckDBPyConnection, config: Config) -> None:
@@ -179,8 +188,15 @@ def connect(path: str | Path = "warehouse") -> duckdb.DuckDBPyConnection:
             f"{file}: there is no warehouse; allowed is a file that `behavsql build` wrote. Build one first."
         )
     try:
-        con = duckdb.connect(str(file), read_only=True)
+        # Attached, not opened: DuckDB shares one instance per path, so that a second connection of
+        # the same process would find the settings locked, and the old file after a publish.
+        con = duckdb.connect()
+        con.execute(f"attach {literal(str(file))} as behaviour (read_only); use behaviour")
     except duckdb.Error as error:
-        raise WarehouseError(f"{file}: not a readable warehouse: {str(error).splitlines()[0]}. Build it again.") from None
-    con.execute("set timezone = 'UTC'; set enable_external_access = false; set lock_configuration = true")
+        raise WarehouseError(
+            f"{file}: not a readable warehouse: {str(error).splitlines()[0]}. Build it again."
+        ) from None
+    con.execute(
+        "set timezone = 'UTC'; set enable_external_access = false; set lock_configuration = true"
+    )
     return con

@@ -9,9 +9,8 @@ from typing import Any
 import duckdb
 from behavsql.cli import show
 
-from behavsql.errors import BehavsqlError, ConfigError
+from behavsql.errors import BehavsqlError, ConfigError, nearest
 from behavsql.interrupts import interruptible
-from behavsql.sql_header import nearest
 from behavsql.warehouse import connect
 
 SHOWN_ROWS = 100

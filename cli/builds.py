@@ -8,8 +8,8 @@ from typing import Any
 from behavsql.cli import show
 from behavsql.cli.places import BUNDLED, shown
 
-from behavsql.build import Built, build, dry_run
 from behavsql.config import Config
+from behavsql.pipeline import Built, build, dry_run
 from behavsql.plan import Step
 from behavsql.progress import Progress
 from behavsql.warehouse import connect

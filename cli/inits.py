@@ -8,7 +8,7 @@ from behavsql.cli import show
 from behavsql.cli.places import shown
 
 from behavsql.init import init
-from behavsql.sniff import Choices, Sniffed, config_of
+from behavsql.sniffing import Choices, Sniffed, config_of
 
 SEPARATOR = " | "
 

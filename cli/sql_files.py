@@ -11,8 +11,7 @@ from behavsql.cli.starters import STARTERS
 
 from behavsql import catalog
 from behavsql.catalog import Catalog
-from behavsql.errors import ConfigError, SqlFileError
-from behavsql.sql_header import nearest
+from behavsql.errors import ConfigError, SqlFileError, nearest
 
 VERSIONS = "versions.toml"
 STAGES = {"features": "4_features", "labels": "5_labels"}

@@ -16,9 +16,9 @@ import pytest
 from clickstream import COLUMNS, clickstream, dirtied
 
 from behavsql import config, ingest, models, plan, transform
-from behavsql.build import Built, build
 from behavsql.catalog import Catalog
 from behavsql.config import Config
+from behavsql.pipeline import Built, build
 from behavsql.progress import Progress
 from behavsql.warehouse import connect
 

@@ -30,10 +30,10 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import config, generated, ingest, plan, tasks, train, transform
+from behavsql import config, generated, ingest, plan, tasks, model_tables, transform
 from behavsql.catalog import Catalog
+from behavsql.catalog.sql_file import SqlFile
 from behavsql.quoting import identifier, literal
-from behavsql.sql_file import SqlFile
 
 FOLDER = Path(__file__).parent / "sql_cases"
 _NUMBER = re.compile(r"(INTEGER|BIGINT|HUGEINT|DOUBLE|DECIMAL\(\d+,\d+\))(\[\])?")
@@ -136,7 +136,7 @@ def built_columns() -> dict[str, dict[str, str]]:
                 tasks.resolve(con, catalog(), project)
             if file.stage_number == 6 and not _exists(con, "features.matrix"):
                 generated.build_matrix(con, catalog(), tasks.ready(con))
-                train.prepare(con)
+                model_tables.prepare(con)
             transform.run_file(con, file)
         generated.build_predictions(con, catalog(), tasks.ready(con))
         generated.build_customers(con, tasks.ready(con))

@@ -8,9 +8,8 @@ import pytest
 
 from behavsql import catalog as module
 from behavsql.catalog import Catalog, check_lock, locked_versions, render_lock, unbumped
-from behavsql.errors import SqlFileError
-from behavsql.sql_file import find_sources
-from behavsql.sql_header import nearest
+from behavsql.catalog.sql_file import find_sources
+from behavsql.errors import SqlFileError, nearest
 
 STAGES = (
     "0_macros", "1_staging", "2_sessions", "3_cutoffs", "4_features", "5_labels",
@@ -433,6 +432,7 @@ def test_a_missing_project_folder_adds_nothing(tmp_path):
 
 
 # ---- digests and versions -------------------------------------------------------------------
+
 
 @pytest.fixture
 def query_digest(read):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from behavsql.cli.main import app
 
 from behavsql import config
-from behavsql.build import build
-from behavsql.cli.main import app
 from behavsql.demos import demo_config
+from behavsql.pipeline import build
 from behavsql.progress import Progress
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +38,10 @@ def test_a_query_prints_what_the_readme_shows(sample: Path, command: str, shown:
     """Same columns and rows; the figures themselves depend on which model won on this machine."""
     words = shlex.split(command)
     done = subprocess.run(
-        [sys.executable, "-m", "behavsql.cli.main", *words[1:]], cwd=sample, capture_output=True, text=True
+        [sys.executable, "-m", "behavsql.cli.main", *words[1:]],
+        cwd=sample,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     printed, expected = done.stdout.splitlines(), shown.splitlines()

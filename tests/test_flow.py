@@ -1,5 +1,6 @@
 """A whole build of a shop whose truth is known: what is published, what it says, what it accounts for."""
 
+import itertools
 from datetime import datetime
 
 import duckdb
@@ -10,11 +11,10 @@ from clickstream import clickstream, dirtied
 from conftest import SHIPPED, Heard, Shop, project
 from polars.testing import assert_frame_equal
 
-from behavsql.build import build
+from behavsql.pipeline import build
 from behavsql.progress import Progress
 from behavsql.quoting import identifier
 from behavsql.warehouse import connect
-import itertools
 
 PUBLISHED = {
     "main": {"customers", "items", "model_card"},

@@ -8,8 +8,8 @@ import pytest
 from clickstream import clickstream
 from conftest import QUICK, Heard, project
 
-from behavsql.build import build, dry_run
 from behavsql.errors import ConfigError, SourceError, SqlFileError
+from behavsql.pipeline import build, dry_run
 from behavsql.progress import Progress
 
 EVENTS = clickstream(300, 80, seed=4)

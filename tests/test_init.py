@@ -9,10 +9,10 @@ import pytest
 from behavsql.cli.main import app
 from typer.testing import CliRunner
 
-from behavsql import column_names, config
+from behavsql import config
 from behavsql.errors import ConfigError, SourceError
 from behavsql.init import render
-from behavsql.sniff import Choices, config_of, sniff, sniff_config
+from behavsql.sniffing import Choices, column_names, config_of, sniff, sniff_config
 
 SHOP = """
     select i % 7 as customer_id, timestamp '2024-01-01' + to_hours(i) as ts,

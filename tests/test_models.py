@@ -382,9 +382,7 @@ def test_encoder_survives_json_exactly() -> None:
         encoder = Encoder(scale, log).fit(frame)
         again = Encoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
         assert again.names == encoder.names
-        assert np.array_equal(
-            again.transform(frame), encoder.transform(frame), equal_nan=True
-        )
+        assert np.array_equal(again.transform(frame), encoder.transform(frame), equal_nan=True)
 
 
 def test_encoder_ignores_what_train_did_not_have() -> None:

@@ -24,7 +24,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _shipped() -> set[str]:
     """Every file of the repository that must be in the wheel, by its name in there."""
     files = set()
-    for folder, package in (("behavsql", "behavsql"), ("sql", "behavsql/sql"), ("cli", "behavsql/cli")):
+    for folder, package in (
+        ("behavsql", "behavsql"),
+        ("sql", "behavsql/sql"),
+        ("cli", "behavsql/cli"),
+    ):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 files.add(f"{package}/{path.relative_to(ROOT / folder).as_posix()}")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behavsql.catalog import package_folder
-from behavsql.sql_header import Header, digest, tokens
+from behavsql.catalog.sql_header import Header, digest, tokens
 
 QUERY = "select user_id, 'A' as \"Name\", 1.50 as x from raw.events where x->>'k' = $$b$$"
 SAME = [
@@ -36,7 +36,7 @@ def test_digest_sees_literals_names_and_operators(old, new):
 
 
 BLANKS = st.lists(
-    st.sampled_from([" ", "\n", "\t", " -- it's 'odd'\n", "/* select \" */", "/*/* deep */*/"]),
+    st.sampled_from([" ", "\n", "\t", " -- it's 'odd'\n", '/* select " */', "/*/* deep */*/"]),
     min_size=1,
 ).map("".join)
 

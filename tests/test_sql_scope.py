@@ -3,8 +3,8 @@
 import duckdb
 import pytest
 
-from behavsql.sql_scope import check_user_scope
-from behavsql.sql_tree import AGGREGATES, Problem, line_at, parse_select
+from behavsql.catalog.sql_scope import check_user_scope
+from behavsql.catalog.sql_tree import AGGREGATES, Problem, line_at, parse_select
 
 # staging.e and staging.f are about users; staging.g is the same for all.
 APART = [

@@ -8,8 +8,8 @@ from clickstream import clickstream
 from conftest import SHIPPED, project, stage
 
 from behavsql import tasks, transform
-from behavsql.build import build, load_catalog
 from behavsql.errors import ConfigError, SourceError
+from behavsql.pipeline import build, load_catalog
 from behavsql.progress import Progress
 
 DAY, HOUR, MICROSECOND = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)

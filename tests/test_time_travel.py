@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from behavsql import tasks, transform
-from behavsql.build import build, load_catalog
+from behavsql.pipeline import build, load_catalog
 from behavsql.progress import Progress
 from behavsql.time_travel import find_leaks
 

@@ -14,9 +14,9 @@ import pytest
 from clickstream import clickstream
 from conftest import QUICK, project
 
-from behavsql.build import build
 from behavsql.errors import LockedError, WarehouseError
 from behavsql.models import MODEL_SETS
+from behavsql.pipeline import build
 from behavsql.progress import Progress
 from behavsql.quoting import identifier
 from behavsql.warehouse import KEPT_VERSIONS, Warehouse, connect
@@ -31,7 +31,7 @@ KILLED = """
     sys.path.insert(0, sys.argv[3])
     from conftest import QUICK, project
     from behavsql import models, warehouse
-    from behavsql.build import build
+    from behavsql.pipeline import build
     from behavsql.progress import Progress
 
     def die(*_):

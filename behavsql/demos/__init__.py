@@ -20,7 +20,9 @@ def demo_config(name: str, warehouse: Path | None = None, **overrides: object) -
     ConfigError for a name that is not in DEMOS.
     """
     if name not in DEMOS:
-        raise ConfigError(f'demo: there is no "{name}"; allowed are {", ".join(DEMOS)}. Choose one.')
+        raise ConfigError(
+            f'demo: there is no "{name}"; allowed are {", ".join(DEMOS)}. Choose one.'
+        )
     files = Path(str(importlib.resources.files("behavsql.demos")))
     data = tomllib.loads((files / f"{name}.toml").read_text(encoding="utf-8"))
     for source in data["source"]:

@@ -3,10 +3,9 @@
 The values are strings so that importing this package loads no library a model is written in.
 """
 
-from difflib import get_close_matches
 from importlib import import_module
 
-from behavsql.errors import ConfigError
+from behavsql.errors import ConfigError, nearest
 from behavsql.models.base import Model
 
 MODELS: dict[str, str] = {
@@ -41,10 +40,7 @@ MODEL_SETS: dict[str, tuple[str, ...]] = {
 def model_class(name: str) -> type[Model]:
     """The class registered under `name`; ConfigError with the nearest name if there is none."""
     if name not in MODELS:
-        near = get_close_matches(name, MODELS, n=1, cutoff=0.5)
-        hint = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
-        raise ConfigError(
-            f"models: {name!r} is not a model; known are {', '.join(MODELS)}. {hint}"
-        )
+        hint = nearest(name, MODELS) or " Choose one of these."
+        raise ConfigError(f"models: {name!r} is not a model; known are {', '.join(MODELS)}.{hint}")
     module, _, cls = MODELS[name].partition(":")
     return getattr(import_module(module), cls)

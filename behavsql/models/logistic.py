@@ -96,7 +96,10 @@ class Logistic(WeightedSum):
 
         solver = SOLVERS[choice.share]
         model = LogisticRegression(
-            C=1 / (choice.penalty * len(label)), l1_ratio=choice.share, random_state=self.seed, **solver
+            C=1 / (choice.penalty * len(label)),
+            l1_ratio=choice.share,
+            random_state=self.seed,
+            **solver,
         )
         with warnings.catch_warnings():
             # A penalty that has not settled by then competes on valid like the others.

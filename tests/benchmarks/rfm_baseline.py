@@ -42,7 +42,9 @@ def main(path: str) -> None:
             "from report.leaderboard where task = ? and metric in (?, ?, ?)", [task, *SHOWN]
         ).fetchall():  # fmt: skip
             rows.setdefault(model_name, {})[metric] = values
-        print(f"\n{task}: {len(train):,} train rows, {len(test):,} test rows, rate {test.label.mean():.3f}")
+        print(
+            f"\n{task}: {len(train):,} train rows, {len(test):,} test rows, rate {test.label.mean():.3f}"
+        )
         for name, values in rows.items():
             told = "  ".join("{} {:.3f} [{:.3f}, {:.3f}]".format(m, *values[m]) for m in SHOWN)
             print(f"  {name:<18} {told}")

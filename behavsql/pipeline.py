@@ -5,15 +5,25 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, time as clock_time, timedelta
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
 from pathlib import Path
 
 import duckdb
 
-from behavsql import __version__, describe, generated, ingest, plan, tasks, transform
+from behavsql import (
+    __version__,
+    describe,
+    generated,
+    ingest,
+    model_tables,
+    plan,
+    tasks,
+    transform,
+)
 from behavsql.catalog import Catalog
 from behavsql.config import Config
-from behavsql.errors import SourceError
+from behavsql.errors import ConfigError, SourceError, nearest
 from behavsql.plan import Step
 from behavsql.progress import Progress
 from behavsql.quoting import identifier
@@ -35,12 +45,26 @@ def load_catalog(config: Config) -> Catalog:
     A folder called sql without a single stage in it belongs to something else and is left alone.
     """
     own = config.folder / "sql"
-    has_stages = own.is_dir() and any(re.fullmatch(r"\d_[a-z]+", path.name) for path in own.iterdir())
-    return Catalog.load(own if has_stages else None)
+    has_stages = own.is_dir() and any(
+        re.fullmatch(r"\d_[a-z]+", path.name) for path in own.iterdir()
+    )
+    catalog = Catalog.load(own if has_stages else None)
+    known = sorted(file.name for file in catalog.label_files())
+    for name in config.tasks:
+        if name not in known:
+            raise ConfigError(
+                f"{config.origin}: unknown task tasks.{name}; allowed are {', '.join(known)}."
+                f"{nearest(name, known)}"
+            )
+    return catalog
 
 
 def build(
-    config: Config, *, select: Iterable[str] = (), full: bool = False, progress: Progress | None = None
+    config: Config,
+    *,
+    select: Iterable[str] = (),
+    full: bool = False,
+    progress: Progress | None = None,
 ) -> Built:
     """Bring the warehouse up to date with its sources, SQL files and settings, and publish it.
 
@@ -58,7 +82,9 @@ def build(
             return Built(warehouse.published, (), time.perf_counter() - started)
         transform.prepare(con, catalog)
         _Run(con, catalog, config, warehouse, progress).carry_out(steps)
-    return Built(warehouse.published, tuple(step.name for step in todo), time.perf_counter() - started)
+    return Built(
+        warehouse.published, tuple(step.name for step in todo), time.perf_counter() - started
+    )
 
 
 def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -> list[Step]:
@@ -86,6 +112,7 @@ class _Run:
         """Run what the plan says must run; every step and its record are one transaction."""
         self._begin()
         try:
+            self._drop_gone()
             for step in steps:
                 if step.reason and step.verb != "publish":
                     self._run(step)
@@ -101,6 +128,15 @@ class _Run:
         except BaseException:
             self._finish("failed")
             raise
+
+    def _drop_gone(self) -> None:
+        """Take away the tables, and the models, of SQL files that are no longer there."""
+        for task in transform.drop_gone(self.con, self.catalog):
+            self._forget_models(task)
+
+    def _forget_models(self, task: str) -> None:
+        model_tables.prepare(self.con)
+        model_tables.forget(self.con, task)
 
     def _run(self, step: Step) -> None:
         started = time.perf_counter()
@@ -151,17 +187,18 @@ class _Run:
             self.progress.say(f"  task {name} {status}: {reason}")
         return rows
 
-    def _train(self, step: Step) -> int | None:
+    def _train(self, step: Step) -> None:
         from behavsql import train
 
         asked = {task.name: task for task in tasks.ready(self.con)}
-        train.prepare(self.con)
         name = step.name.removeprefix("train ")
         if name not in asked:
-            train.forget(self.con, name)
-            return None
-        train.train_task(self.con, asked[name], self.config.settings, step.fingerprint, self.progress)
-        return None
+            self._forget_models(name)
+            return
+        model_tables.prepare(self.con)
+        train.train_task(
+            self.con, asked[name], self.config.settings, step.fingerprint, self.progress
+        )
 
     def _present(self, step: Step) -> int:
         asked = tasks.ready(self.con)
@@ -217,14 +254,18 @@ class _Run:
                     "select rule, count(*) as n, any_value(reason) from staging.rejected where source = ? "
                     "and rule <> 'duplicate' group by rule order by n desc limit 3", [source]
                 ).fetchall()  # fmt: skip
-                told = "; ".join(f"{rule} {count:,} (such as {reason})" for rule, count, reason in rules)
+                told = "; ".join(
+                    f"{rule} {count:,} (such as {reason})" for rule, count, reason in rules
+                )
                 raise SourceError(
                     f'source "{source}": {share:.1%} of {read:,} rows cannot be used ({told}); allowed is '
                     f"max_rejected_share = {most}. Mend the mapping, or raise the setting."
                 )
 
     def _begin(self) -> None:
-        self.run_id = self.con.execute("select coalesce(max(run_id), 0) + 1 from meta.runs").fetchall()[0][0]
+        self.run_id = self.con.execute(
+            "select coalesce(max(run_id), 0) + 1 from meta.runs"
+        ).fetchall()[0][0]
         settings = json.dumps(self.config.settings.model_dump(mode="json"))
         self.con.execute(
             "insert into meta.runs values (?, now()::timestamp, null, 'running', ?, ?, ?)",

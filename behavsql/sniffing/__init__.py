@@ -15,7 +15,7 @@ import duckdb
 
 from behavsql import ingest
 from behavsql.config import Settings, Source
-from behavsql.errors import ConfigError, SourceError
+from behavsql.errors import ConfigError, SourceError, nearest
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def config_of(found: list[Sniffed]) -> dict[str, Any]:
 
 def sniff(patterns: list[str], choices: Choices) -> list[Sniffed]:
     """Look at files and globs; files of one shape in one folder become one source."""
-    from behavsql.sniff_source import SourceSniffer
+    from behavsql.sniffing.source import SourceSniffer
 
     with duckdb.connect() as con:
         con.execute("set enable_progress_bar = false; set timezone = 'UTC'")
@@ -166,8 +166,6 @@ def _check_choices(
     con: duckdb.DuckDBPyConnection, sources: list[tuple[str, str]], choices: Choices
 ) -> None:
     """Refuse a column that no file has."""
-    from behavsql.sql_header import nearest
-
     known = [name for path, relation in sources for name in column_types(con, path, relation)]
     for option, columns in choices.columns().items():
         for column in columns:

@@ -8,8 +8,16 @@ it cannot tell.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from behavsql.sql_tree import (
-    AGGREGATES, USER, Node, Problem, Scope, location, queries, split, tables,
+from behavsql.catalog.sql_tree import (
+    AGGREGATES,
+    USER,
+    Node,
+    Problem,
+    Scope,
+    location,
+    queries,
+    split,
+    tables,
 )  # fmt: skip
 
 # The sides of a join of which every row comes out, matched or not.

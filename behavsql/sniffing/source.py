@@ -5,13 +5,13 @@ from typing import Any
 
 import duckdb
 
-from behavsql import column_names as names
-from behavsql.column_looks import Look, column_looks, time_reading
 from behavsql.config import DEFAULT_TYPES
 from behavsql.errors import ConfigError, SourceError
 from behavsql.quoting import identifier
-from behavsql.sniff import Choices, Sniffed, column_types
-from behavsql.sniff_measure import measure
+from behavsql.sniffing import Choices, Sniffed, column_types
+from behavsql.sniffing import column_names as names
+from behavsql.sniffing.column_looks import Look, column_looks, time_reading
+from behavsql.sniffing.measure import measure
 
 SAMPLE_ROWS = 20_000
 MOST_WORDS = 50

@@ -15,11 +15,19 @@ from typing import NamedTuple
 
 import duckdb
 
-from behavsql.errors import SqlFileError
-from behavsql.sql_file import GENERATED, Macro, Reader, Source, SqlFile, find_sources, stage_names
-from behavsql.sql_header import MACROS, nearest
-from behavsql.sql_scope import check_user_scope
-from behavsql.sql_tree import Node, line_at
+from behavsql.catalog.sql_file import (
+    GENERATED,
+    Macro,
+    Reader,
+    Source,
+    SqlFile,
+    find_sources,
+    stage_names,
+)
+from behavsql.catalog.sql_header import MACROS
+from behavsql.catalog.sql_scope import check_user_scope
+from behavsql.catalog.sql_tree import Node, line_at
+from behavsql.errors import SqlFileError, nearest
 
 # Tables no SQL file makes: ingest writes raw, the runner meta, training models.
 EXTERNAL_SCHEMAS = ("raw", "meta", "models")
@@ -105,7 +113,7 @@ def package_folder() -> Traversable:
         return importlib.resources.files("behavsql.sql")
     except ModuleNotFoundError:
         # A checkout that was not installed: only setuptools maps the sibling folder in.
-        return Path(__file__).parent.parent / "sql"
+        return Path(__file__).parent.parent.parent / "sql"
 
 
 def _shown(path: Path) -> str:

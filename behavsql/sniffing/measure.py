@@ -7,7 +7,7 @@ from behavsql.config import Settings, Source
 from behavsql.errors import ConfigError
 from behavsql.mapping import event_columns
 from behavsql.quoting import identifier
-from behavsql.sniff import Sniffed
+from behavsql.sniffing import Sniffed
 
 SHOWN_ROWS = 3
 PARTS = ("user_id", "event_at", "event_type", "item_id", "value", "quantity", "category", "title")

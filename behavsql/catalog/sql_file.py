@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import duckdb
 
-from behavsql import sql_tree
-from behavsql.errors import SqlFileError
-from behavsql.sql_header import MACROS, Header, digest, nearest, read_header, tokens
+from behavsql.catalog import sql_tree
+from behavsql.catalog.sql_header import MACROS, Header, digest, read_header, tokens
+from behavsql.errors import SqlFileError, nearest
 
 # Made by the runner from the feature files, so only later stages can read them.
 GENERATED = frozenset({"features.matrix", "features.latest", "features.sequences"})

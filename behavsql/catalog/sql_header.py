@@ -7,14 +7,13 @@ goes on below under ten or more spaces; any other line ends the header:
     --          as of each cutoff
 """
 
-import difflib
 import hashlib
 import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from behavsql.errors import SqlFileError
+from behavsql.errors import SqlFileError, nearest
 
 COMMON_KEYS = (
     "purpose", "grain", "inputs", "params", "check", "version", "materialized", "scope",
@@ -66,12 +65,6 @@ class Header:
 
     def error(self, key: str, problem: str) -> SqlFileError:
         return SqlFileError(f"{self.where}:{self.lines.get(key, (1,))[0]}: {problem}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean "x"?` for the closest known name, or nothing when none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f' Did you mean "{close[0]}"?' if close else ""
 
 
 def tokens(sql: str) -> list[str]:
