@@ -215,7 +215,7 @@ def test_without_a_config_the_bundled_sample_stands_in(tmp_path: Path, monkeypat
     assert 'building the bundled sample "retail"' in result.stderr
     assert "behavsql init FILE" in result.stderr
     assert "raw.events" in result.stdout
-    assert places.choose_config(None).warehouse == tmp_path / "warehouse"
+    assert places.choose_config(None).warehouse.resolve() == tmp_path / "warehouse"
     assert "Chen, D. (2015)" in places.choose_config(None).attribution
 
 

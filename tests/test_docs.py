@@ -1,5 +1,6 @@
 """The README is run: its set-up commands, its config, its queries, its list of commands."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -40,6 +41,7 @@ def test_a_query_prints_what_the_readme_shows(sample: Path, command: str, shown:
     done = subprocess.run(
         [sys.executable, "-m", "behavsql.cli.main", *words[1:]],
         cwd=sample,
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
         capture_output=True,
         text=True,
     )

@@ -228,7 +228,7 @@ def test_model_sets_grow_and_hold_known_models() -> None:
 
 
 def test_unknown_model_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="Did you mean 'lightgbm'"):
+    with pytest.raises(ConfigError, match='Did you mean "lightgbm"'):
         model_class("lightbgm")
     with pytest.raises(ConfigError, match="'oracle' is not a model; known are prevalence, "):
         model_class("oracle")
