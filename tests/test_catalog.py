@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from behavsql import catalog as module
-from behavsql.catalog import Catalog, check_lock, locked_versions, render_lock, unbumped
+from behavsql.catalog import (
+    Catalog,
+    check_lock,
+    locked_versions,
+    package_folder,
+    render_lock,
+    unbumped,
+)
 from behavsql.catalog.sql_file import find_sources
 from behavsql.errors import SqlFileError, nearest
 
@@ -550,3 +557,9 @@ def test_the_package_loads_fast_and_in_order():
     for name in catalog.order:
         assert all(place[parent] < place[name] for parent in catalog.parents(name))
     assert spent < 1.0, f"{spent:.2f} s; 0.1 s is usual"
+
+
+def test_the_lock_agrees_with_the_packages_files() -> None:
+    """A digest that moved without its version, or a lock that was not rewritten, fails here."""
+    text = (package_folder() / "versions.toml").read_text(encoding="utf-8")
+    assert check_lock(Catalog.load(), locked_versions(text)) == []
