@@ -5,6 +5,7 @@ import duckdb
 from behavsql import describe
 from behavsql.catalog import Catalog
 from behavsql.errors import SqlFileError
+from behavsql.plan import Step
 from behavsql.quoting import identifier, literal
 from behavsql.tasks import Task
 
@@ -103,6 +104,24 @@ def build_customers(con: duckdb.DuckDBPyConnection, tasks: list[Task]) -> None:
         "NULL where the user was not active lately enough to be asked about'"
     )
     describe.comment_columns(con, "main", "customers")
+
+
+def build_lineage(con: duckdb.DuckDBPyConnection, steps: list[Step]) -> None:
+    """Write `meta.lineage`: which step reads which."""
+    con.execute("create or replace table meta.lineage (step varchar, reads varchar)")
+    pairs = [(step.name, parent) for step in steps for parent in step.parents]
+    con.executemany("insert into meta.lineage values (?, ?)", pairs)
+
+
+def build_columns(con: duckdb.DuckDBPyConnection) -> None:
+    """Write `meta.columns`: every published column with its type and its comment."""
+    _replace(
+        con, "meta", "columns",
+        "select schema_name, table_name, column_name, data_type, comment from duckdb_columns() "
+        "where database_name = current_database() and not internal "
+        "order by schema_name, table_name, column_index",
+        "every column of this file and what it holds, one row per column",
+    )  # fmt: skip
 
 
 def _columns(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> list[tuple[str, str]]:

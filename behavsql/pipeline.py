@@ -121,7 +121,9 @@ class _Run:
             if publish.reason:
                 with self.progress.step("publish") as line:
                     started = time.perf_counter()
+                    generated.build_lineage(self.con, steps)
                     describe.comment_tables(self.con)
+                    generated.build_columns(self.con)
                     self.warehouse.publish(self.con, int(self.config.settings.publish_mode, 8))
                     transform.record(self.con, self.run_id, publish, None, started)
                     line.note = f"{self.warehouse.published.stat().st_size / 1e6:,.1f} MB"

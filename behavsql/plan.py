@@ -63,7 +63,8 @@ def make_plan(
     """
     steps = _fingerprinted(list(_steps(catalog, config)))
     chosen = _selected(steps, select)
-    return [_with_reason(step, recorded, chosen, full) for step in steps]
+    judged = [_with_reason(step, recorded, full) for step in steps]
+    return judged if chosen is None else _only(judged, chosen)
 
 
 def _steps(catalog: Catalog, config: Config) -> Iterable[Step]:
@@ -153,11 +154,7 @@ def _downstream(steps: list[Step], seeds: set[str]) -> set[str]:
     return reached
 
 
-def _with_reason(
-    step: Step, recorded: Mapping[str, str], chosen: set[str] | None, full: bool
-) -> Step:
-    if chosen is not None:
-        return replace(step, reason="selected" if step.name in chosen else None)
+def _with_reason(step: Step, recorded: Mapping[str, str], full: bool) -> Step:
     if full:
         return replace(step, reason="--full")
     if step.name not in recorded:
@@ -165,6 +162,20 @@ def _with_reason(
     if recorded[step.name] == step.fingerprint:
         return step
     return replace(step, reason="changed: itself or what it reads")
+
+
+def _only(steps: list[Step], chosen: set[str]) -> list[Step]:
+    """The chosen steps, and what they read as far as it is out of date.
+
+    Without the latter a step would be recorded as made from inputs that it never saw.
+    """
+    needed = set(chosen)
+    for step in reversed(steps):
+        if step.name in needed:
+            needed |= {other.name for other in steps if other.reason} & set(step.parents)
+    reasons = {name: "selected" if name in chosen else "out of date, and selected steps read it"
+               for name in needed}  # fmt: skip
+    return [replace(step, reason=reasons.get(step.name)) for step in steps]
 
 
 def recorded_fingerprints(con: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -140,6 +140,8 @@ def built_columns() -> dict[str, dict[str, str]]:
             transform.run_file(con, file)
         generated.build_predictions(con, catalog(), tasks.ready(con))
         generated.build_customers(con, tasks.ready(con))
+        generated.build_lineage(con, plan.make_plan(catalog(), project, {}))
+        generated.build_columns(con)
         found: dict[str, dict[str, str]] = {}
         for table, column, type_ in con.execute(
             "select if(database_name = 'raw', 'raw', schema_name) || '.' || table_name, "

@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import timedelta
 
 import polars as pl
 import pytest
@@ -149,6 +150,17 @@ def test_a_selection_runs_what_it_names(made, rows):
     ):
         build(made, select=["features.recensy"], progress=QUIET)
     assert build(made, progress=QUIET).steps == ()
+
+
+def test_a_selection_takes_along_what_is_out_of_date_above_it(made):
+    """Else the step would be recorded as made from inputs that it never saw."""
+    build(made, progress=QUIET)
+    longer = _with(made, session_gap=timedelta(hours=2))
+    steps = build(longer, select=["features.recency"], progress=QUIET).steps
+    assert steps[-1] == "features.recency" and "sessions.session_events" in steps
+    assert "features.gaps" not in steps and "staging.events" not in steps
+    rest = build(longer, progress=QUIET).steps
+    assert "features.gaps" in rest and "features.recency" not in rest
 
 
 def test_a_touched_file_is_read_again(made):

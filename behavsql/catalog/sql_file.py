@@ -117,7 +117,9 @@ class Source(NamedTuple):
         try:
             return self.path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise SqlFileError(f"{self.where}: the file is not UTF-8 ({error}). Save it as UTF-8.")
+            raise SqlFileError(
+                f"{self.where}: the file is not UTF-8 ({error}). Save it as UTF-8."
+            ) from None
 
 
 def stage_names(root: Traversable) -> list[str]:
