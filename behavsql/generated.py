@@ -19,32 +19,17 @@ def build_matrix(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[T
     the window that ends at the cutoff, NULL where the user was not asked about that task.
     Raises SqlFileError if two files make the same column.
     """
-    owners: dict[str, str] = {}
-    scalars, lists, joins = [], [], []
-    for file in catalog.feature_files():
-        alias = identifier(file.name)
-        joins.append(
-            f"left join {identifier(file.schema, file.name)} as {alias} using (user_id, cutoff_at)"
-        )
-        for column, type_ in _columns(con, file.schema, file.name):
-            if column in KEYS:
-                continue
-            if column in owners:
-                raise SqlFileError(
-                    f"{file.where}: column {column} is also made by {owners[column]}; "
-                    f"each feature has one file. Rename one of them."
-                )
-            owners[column] = file.where
-            (lists if type_.endswith("[]") else scalars).append(f"{alias}.{identifier(column)}")
-    for task in tasks:
-        alias = identifier(f"{task.name} label")
-        joins.append(
-            f"left join (select labels.user_id, labels.cutoff_at + tasks.horizon as cutoff_at, "
-            f"cast(labels.label as double) as label from {identifier('labels', task.name)} as labels "
-            f"cross join meta.tasks as tasks where tasks.task = {literal(task.name)}) as {alias} "
-            f"using (user_id, cutoff_at)"
-        )
-        scalars.append(f"{alias}.label as {identifier(f'{task.name}_last_window')}")
+    scalars, lists = _feature_columns(con, catalog)
+    scalars += [
+        f"{identifier(f'{task.name} label')}.label as {identifier(f'{task.name}_last_window')}"
+        for task in tasks
+    ]
+    joins = [
+        f"left join {identifier(file.schema, file.name)} as {identifier(file.name)} "
+        "using (user_id, cutoff_at)"
+        for file in catalog.feature_files()
+    ]
+    joins += [_last_window(task) for task in tasks]
     source = f"from cutoffs.cutoffs {' '.join(joins)} order by user_id, cutoff_at"
     _replace(con, "features", "matrix", f"select user_id, cutoff_at, {', '.join(scalars)} {source}",
              "every feature as of every cutoff, one row per user and cutoff")  # fmt: skip
@@ -56,6 +41,36 @@ def build_matrix(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[T
              f"select {', '.join(['user_id', 'cutoff_at', *lists])} {source}",
              "the last events as lists, oldest first, one row per user and cutoff")  # fmt: skip
     return con.execute("select count(*) from features.matrix").fetchall()[0][0]
+
+
+def _feature_columns(
+    con: duckdb.DuckDBPyConnection, catalog: Catalog
+) -> tuple[list[str], list[str]]:
+    """(numbers and categories, lists) of all feature files, each qualified by its file's name."""
+    owners: dict[str, str] = {}
+    scalars, lists = [], []
+    for file in catalog.feature_files():
+        for column, type_ in _columns(con, file.schema, file.name):
+            if column in KEYS:
+                continue
+            if column in owners:
+                raise SqlFileError(
+                    f"{file.where}: column {column} is also made by {owners[column]}; "
+                    f"each feature has one file. Rename one of them."
+                )
+            owners[column] = file.where
+            (lists if type_.endswith("[]") else scalars).append(identifier(file.name, column))
+    return scalars, lists
+
+
+def _last_window(task: Task) -> str:
+    """The join that brings a task's label of the window before each cutoff."""
+    return (
+        "left join (select labels.user_id, labels.cutoff_at + tasks.horizon as cutoff_at, "
+        f"cast(labels.label as double) as label from {identifier('labels', task.name)} as labels "
+        f"cross join meta.tasks as tasks where tasks.task = {literal(task.name)}) "
+        f"as {identifier(f'{task.name} label')} using (user_id, cutoff_at)"
+    )
 
 
 def build_predictions(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task]) -> None:

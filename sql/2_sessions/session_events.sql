@@ -31,8 +31,7 @@ chained as (
     from spaced
 ),
 
--- Chains are cut at whole multiples of max_session. As in GA4, a session is known by the second
--- it (nominally) began.
+-- Cut at whole multiples of max_session. As in GA4, a session is known by its first second.
 placed as (
     select
         chained.*,
@@ -71,8 +70,7 @@ select
     -- GA4's rule: longer than 10 seconds, or a key event, or at least 2 views.
     event_at - session_started_at > interval '10 seconds' or count_keys > 0 or count_views >= 2
         as is_engaged_by_now,
-    is_engaged_by_now and not coalesce(
-        previous_at - session_started_at > interval '10 seconds'
+    is_engaged_by_now and not coalesce(previous_at - session_started_at > interval '10 seconds'
         or count_keys > (role in ('cart', 'purchase'))::integer
         or count_views - (role = 'view')::integer >= 2,
         false
