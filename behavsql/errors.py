@@ -4,7 +4,6 @@
     ├── ConfigError      a setting or a command line that cannot be meant   (exit 2)
     ├── SqlFileError     a SQL file whose header, columns or checks lie     (exit 1)
     ├── SourceError      input that cannot be read or is mostly unusable    (exit 1)
-    ├── TaskError        a question the data cannot answer                  (exit 1)
     ├── ModelError       a model that cannot be fitted, stored or loaded    (exit 1)
     └── WarehouseError   a file that is missing, damaged or not ours        (exit 1)
         └── LockedError  another process holds the warehouse                (exit 3)
@@ -40,10 +39,6 @@ class SqlFileError(BehavsqlError):
 
 class SourceError(BehavsqlError):
     """Input that cannot be read, or of which too much was rejected."""
-
-
-class TaskError(BehavsqlError):
-    """A question the data cannot answer."""
 
 
 class ModelError(BehavsqlError):

@@ -57,6 +57,9 @@ def load(
 ) -> Asked:
     """Pull one task's questions, features and labels through Arrow, ordered by user and cutoff.
 
+    Of the `_last_window` columns only the task's own is not_features: whether another task's is known
+    depends on that task's cutoffs, so it is missing in train, test and later at different rates.
+
     Train rows past `max_train_rows` are left out whole users at a time, by a hash of the user.
     """
     rows = con.execute(
@@ -78,9 +81,14 @@ def load(
             )
             order by matrix.user_id, matrix.cutoff_at"""
     ).pl()
-    kept = ["split", "label", "user_code", "is_fit_half", "user_id", "cutoff_at"]
+    not_features = ["split", "label", "user_code", "is_fit_half", "user_id", "cutoff_at"]
+    not_features += [
+        name
+        for name in frame.columns
+        if name.endswith("_last_window") and name != f"{task}_last_window"
+    ]
     table = Table(
-        features=_clean(frame.drop(kept)),
+        features=_clean(frame.drop(not_features)),
         label=frame["label"].fill_null(float("nan")).to_numpy(),
         users=frame["user_code"].to_numpy().view(np.int64),
         last_window=frame[f"{task}_last_window"].fill_null(float("nan")).to_numpy(),

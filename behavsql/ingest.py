@@ -13,6 +13,7 @@
 
 import glob
 import hashlib
+import os
 from pathlib import Path
 
 import duckdb
@@ -24,7 +25,7 @@ from behavsql.quoting import identifier, literal
 
 MISSING = ["", "NULL", "null", "NaN", "nan", "NA", "None", "none", "\\N"]
 FORMATS = {
-    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".gz": "csv", ".parquet": "parquet",
+    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet",
     ".pq": "parquet", ".json": "json", ".ndjson": "json", ".jsonl": "json",
 }  # fmt: skip
 
@@ -66,15 +67,21 @@ def fingerprint(config: Config) -> str:
         seen.update(source.model_dump_json().encode())
         for path in find_files(config, source):
             stat = path.stat()
-            seen.update(f"{path}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+            # By its name in the project: a project that moves is still the same.
+            name = os.path.relpath(path, config.folder)
+            seen.update(f"{name}|{stat.st_size}|{stat.st_mtime_ns}".encode())
     seen.update(repr(sorted(config.roles().items())).encode())
     return seen.hexdigest()[:16]
 
 
 def find_files(config: Config, source: Source) -> list[Path]:
     """The files a source's path or glob names, sorted; SourceError if there are none."""
-    pattern = str(config.folder / source.path)
-    paths = sorted(Path(path) for path in glob.glob(pattern, recursive=True))
+    pattern = config.folder / source.path
+    # The folder is a place, not a pattern; so is a path that names a file as it stands.
+    found = [source.path] if pattern.is_file() else glob.glob(
+        source.path, root_dir=config.folder, recursive=True
+    )  # fmt: skip
+    paths = sorted(config.folder / path for path in found)
     if not paths:
         raise SourceError(
             f'{config.origin}: source "{source.name}": no file matches {pattern}; allowed is a path '
@@ -148,10 +155,12 @@ def _reading(source: Source, files: list[Path], error: Exception) -> str:
 def _attribute_types(scans: list[tuple[Source, _Scan]]) -> dict[str, str]:
     """The unmapped columns of all event sources together; VARCHAR where sources disagree."""
     fields: dict[str, str] = {}
+    spelled: dict[str, str] = {}  # SQL names ignore case: country and Country are one column
     for source, scan in scans:
         for column, type_ in scan.types.items():
             if column not in source.columns.used():
-                fields[column] = type_ if fields.get(column, type_) == type_ else "VARCHAR"
+                name = spelled.setdefault(column.lower(), column)
+                fields[name] = type_ if fields.get(name, type_) == type_ else "VARCHAR"
     return fields or {"nothing": "VARCHAR"}  # a struct needs a field
 
 
@@ -172,13 +181,9 @@ def _load_events(
     scan: _Scan,
     fields: dict[str, str],
 ) -> None:
+    own = {column.lower() for column in scan.types}
     packed = ", ".join(
-        f"{identifier(name)} := "
-        + (
-            f"cast({identifier(name)} as {type_})"
-            if name in scan.types
-            else f"cast(null as {type_})"
-        )
+        f"{identifier(name)} := cast({identifier(name) if name.lower() in own else 'null'} as {type_})"
         for name, type_ in fields.items()
     )
     first = con.execute("select count(*) from raw.events").fetchall()[0][0]

@@ -1,12 +1,10 @@
 """`behavsql build`: the plan carried out, step by step, into a published warehouse."""
 
 import json
-import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from datetime import time as clock_time
 from pathlib import Path
 
 import duckdb
@@ -16,6 +14,7 @@ from behavsql import (
     describe,
     generated,
     ingest,
+    ledger,
     model_tables,
     plan,
     tasks,
@@ -23,7 +22,7 @@ from behavsql import (
 )
 from behavsql.catalog import Catalog
 from behavsql.config import Config
-from behavsql.errors import ConfigError, SourceError, nearest
+from behavsql.errors import ConfigError, nearest
 from behavsql.plan import Step
 from behavsql.progress import Progress
 from behavsql.quoting import identifier
@@ -42,13 +41,9 @@ class Built:
 def load_catalog(config: Config) -> Catalog:
     """The package's SQL files with the project's own `sql/` folder layered over them.
 
-    A folder called sql without a single stage in it belongs to something else and is left alone.
+    Raises ConfigError if the config speaks of a task that no file asks.
     """
-    own = config.folder / "sql"
-    has_stages = own.is_dir() and any(
-        re.fullmatch(r"\d_[a-z]+", path.name) for path in own.iterdir()
-    )
-    catalog = Catalog.load(own if has_stages else None)
+    catalog = Catalog.load(config.folder / "sql")
     known = sorted(file.name for file in catalog.label_files())
     for name in config.tasks:
         if name not in known:
@@ -76,9 +71,9 @@ def build(
     progress = progress or Progress()
     warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
     with warehouse.locked(), warehouse.building(config) as con:
-        steps = plan.make_plan(catalog, config, plan.recorded_fingerprints(con), select, full)
+        steps = plan.make_plan(catalog, config, _recorded(con, warehouse), select, full)
         todo = [step for step in steps if step.reason]
-        if not todo and warehouse.published.exists():
+        if not todo:
             return Built(warehouse.published, (), time.perf_counter() - started)
         transform.prepare(con, catalog)
         _Run(con, catalog, config, warehouse, progress).carry_out(steps)
@@ -93,8 +88,16 @@ def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -
     recorded = {}
     if warehouse.build.exists():
         with open_file(warehouse.build, read_only=True) as con:
-            recorded = plan.recorded_fingerprints(con)
+            recorded = _recorded(con, warehouse)
     return plan.make_plan(catalog, config, recorded, select, full)
+
+
+def _recorded(con: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> dict[str, str]:
+    """The fingerprints of what is there: a published file that somebody removed is not."""
+    recorded = plan.recorded_fingerprints(con)
+    if not warehouse.published.exists():
+        recorded.pop("publish", None)
+    return recorded
 
 
 class _Run:
@@ -113,6 +116,7 @@ class _Run:
         self._begin()
         try:
             self._drop_gone()
+            self._reopen_tasks(steps)
             for step in steps:
                 if step.reason and step.verb != "publish":
                     self._run(step)
@@ -136,6 +140,13 @@ class _Run:
         for task in transform.drop_gone(self.con, self.catalog):
             self._forget_models(task)
 
+    def _reopen_tasks(self, steps: list[Step]) -> None:
+        """Judge every task anew with the matrix: what refused one may have changed since."""
+        due = {step.verb for step in steps if step.reason}
+        if "matrix" in due and "resolve" not in due:
+            with self._transaction():
+                tasks.resolve(self.con, self.catalog, self.config)
+
     def _forget_models(self, task: str) -> None:
         model_tables.prepare(self.con)
         model_tables.forget(self.con, task)
@@ -153,8 +164,7 @@ class _Run:
                 rows = line.rows = ingest.ingest(self.con, self.config)
             transform.record(self.con, self.run_id, step, rows, started)
             return
-        self.con.execute("begin")
-        try:
+        with self._transaction():
             if step.verb == "train":
                 rows = self._train(step)
             elif step.file and self._is_closed(step):
@@ -164,16 +174,22 @@ class _Run:
                     rows = line.rows = work[step.verb](step)
                     line.note = self._note(step)
             transform.record(self.con, self.run_id, step, rows, started)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.con.execute("begin")
+        try:
+            yield
             self.con.execute("commit")
         except BaseException:
             self.con.execute("rollback")
             raise
 
     def _sql(self, step: Step) -> int:
-        transform.set_params(self.con, self._params())
+        transform.set_params(self.con, plan.all_params(self.con, self.config))
         rows = transform.run_file(self.con, step.file)
         if step.name == "staging.ledger":
-            self._check_rejected()
+            ledger.check_rejected(self.con, self.config)
         return rows
 
     def _resolve(self, step: Step) -> int:
@@ -232,37 +248,6 @@ class _Run:
             words = ", ".join(word for (word,) in unknown)
             return f"taken as role action, not in [types]: {words}" if words else ""
         return ""
-
-    def _params(self) -> dict[str, object]:
-        tomorrow = datetime.combine(datetime.now(UTC).date(), clock_time()) + timedelta(days=1)
-        params = plan.settings_params(self.config) | {"latest_possible_at": tomorrow}
-        known = self.con.execute(
-            "select 1 from duckdb_tables() where schema_name = 'meta' and table_name = 'clock'"
-        ).fetchall()
-        if known:
-            params["bucket"] = self.con.execute("select bucket from meta.clock").fetchall()[0][0]
-        return params
-
-    def _check_rejected(self) -> None:
-        most = self.config.settings.max_rejected_share
-        for source, read, kept, duplicates in self.con.execute(
-            "select source, max(count_rows_in), max(count_kept), "
-            "sum(count_rows_removed) filter (where rule = 'duplicate') from staging.ledger group by source"
-        ).fetchall():
-            # Duplicates are left out of the share: they are no sign of a wrong mapping.
-            share = (read - kept - duplicates) / read
-            if share > most:
-                rules = self.con.execute(
-                    "select rule, count(*) as n, any_value(reason) from staging.rejected where source = ? "
-                    "and rule <> 'duplicate' group by rule order by n desc limit 3", [source]
-                ).fetchall()  # fmt: skip
-                told = "; ".join(
-                    f"{rule} {count:,} (such as {reason})" for rule, count, reason in rules
-                )
-                raise SourceError(
-                    f'source "{source}": {share:.1%} of {read:,} rows cannot be used ({told}); allowed is '
-                    f"max_rejected_share = {most}. Mend the mapping, or raise the setting."
-                )
 
     def _begin(self) -> None:
         self.run_id = self.con.execute(

@@ -9,7 +9,7 @@ import fnmatch
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 
@@ -46,6 +46,18 @@ def settings_params(config: Config) -> dict[str, object]:
         "max_value": chosen.max_value,
         "max_quantity": chosen.max_quantity,
     }
+
+
+def all_params(con: duckdb.DuckDBPyConnection, config: Config) -> dict[str, object]:
+    """Those, and the ones a build finds out: the latest time that is not in the future, the bucket."""
+    tomorrow = datetime.combine(datetime.now(UTC).date(), datetime.min.time()) + timedelta(days=1)
+    params = settings_params(config) | {"latest_possible_at": tomorrow}
+    known = con.execute(
+        "select 1 from duckdb_tables() where schema_name = 'meta' and table_name = 'clock'"
+    ).fetchall()
+    if known:
+        params["bucket"] = con.execute("select bucket from meta.clock").fetchall()[0][0]
+    return params
 
 
 def make_plan(

@@ -9,6 +9,7 @@ import duckdb
 from behavsql.catalog import Catalog, SqlFile
 from behavsql.config import Config, parse_duration
 from behavsql.errors import SourceError
+from behavsql.metrics import DEFAULT_METRIC
 from behavsql.quoting import identifier
 
 DAY = timedelta(days=1)
@@ -18,7 +19,6 @@ STEPS = 24  # cutoffs that a short span is divided into
 MIN_TRAIN_CUTOFFS = 3
 MIN_POSITIVES = 50
 MAX_HOLDOUT_CUTOFFS = 4
-DEFAULT_METRIC = {"binary": "log_loss", "count": "poisson_deviance", "amount": "tweedie_deviance"}
 
 _TABLES = """
 create schema if not exists meta;

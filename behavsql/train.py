@@ -96,9 +96,10 @@ def _train_one(model: Model, asked: Asked, task: Task) -> Trained:
         calibrator = Calibrator().fit(raw[fit_half], table.label[fit_half])
     score = np.full(len(table), np.nan)
     score[~train] = calibrator.transform(raw[~train])
-    label = table.label[pick_half]
-    threshold = best_threshold(label, score[pick_half]) if task.kind == "binary" else None
-    pick = evaluate(task.kind, label, score[pick_half], threshold)
+    threshold = None
+    if task.kind == "binary":
+        threshold = best_threshold(table.label[fit_half], score[fit_half])
+    pick = evaluate(task.kind, table.label[pick_half], score[pick_half], threshold)
     return Trained(model, calibrator, raw, score, time.perf_counter() - started, threshold, pick)
 
 

@@ -51,7 +51,9 @@ def drop_gone(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[str]:
             ).fetchall()  # fmt: skip
             if found:
                 con.execute(f"drop {kind} {identifier(*table.split('.'))}")
-        con.execute("delete from meta.builds where step = ?", [table])
+        # With a label file goes its training, or it would count as done once the file is back.
+        gone_steps = [table, table.replace("labels.", "train ", 1)]
+        con.execute("delete from meta.builds where step in (?, ?)", gone_steps)
     return [table.removeprefix("labels.") for table in gone if table.startswith("labels.")]
 
 
@@ -81,6 +83,7 @@ def run_file(con: duckdb.DuckDBPyConnection, file: SqlFile) -> int:
     name = identifier(file.schema, file.name)
     kind = "view" if file.materialized == "view" else "table"
     try:
+        _drop_other_kind(con, file, kind)
         con.execute(f"create or replace {kind} {name} as\n{file.sql}")
     except duckdb.Error as error:
         raise SqlFileError(f"{file.where}: {str(error).strip()}") from None
@@ -88,6 +91,17 @@ def run_file(con: duckdb.DuckDBPyConnection, file: SqlFile) -> int:
     con.execute(f"comment on {kind} {name} is {literal(file.comment())}")
     describe.comment_columns(con, file.schema, file.name)
     return rows
+
+
+def _drop_other_kind(con: duckdb.DuckDBPyConnection, file: SqlFile, kind: str) -> None:
+    """Make room for a table that was a view before, or the other way round."""
+    other = "table" if kind == "view" else "view"
+    found = con.execute(
+        f"select 1 from duckdb_{other}s() where schema_name = ? and {other}_name = ? "
+        "and database_name = current_database()", [file.schema, file.name]
+    ).fetchall()  # fmt: skip
+    if found:
+        con.execute(f"drop {other} {identifier(file.schema, file.name)}")
 
 
 def _enforce(con: duckdb.DuckDBPyConnection, file: SqlFile, name: str) -> int:

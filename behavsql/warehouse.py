@@ -43,6 +43,7 @@ class Warehouse:
 
         try:
             self.versions.mkdir(parents=True, exist_ok=True)
+            self.work.chmod(0o700)  # logs and half-made copies in it are private too
             lock = FileLock(self.work / "build.lock", mode=PRIVATE)
             lock.acquire(timeout=0)
         except Timeout:
@@ -103,6 +104,9 @@ class Warehouse:
         log = Path(f"{self.published}.wal")
         if not log.exists():
             return
+        if not self.published.exists():
+            log.unlink()  # of a file that somebody removed
+            return
         try:
             open_file(self.published).close()
         except LockedError:
@@ -117,7 +121,10 @@ class Warehouse:
             return None
         kept = self.versions / f"{self.published.stat().st_mtime_ns}.duckdb"
         kept.unlink(missing_ok=True)
-        os.link(self.published, kept)
+        try:
+            os.link(self.published, kept)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(self.published, kept)
         for old in sorted(self.versions.glob("*.duckdb"))[:-KEPT_VERSIONS]:
             old.unlink()
         return kept
@@ -129,7 +136,7 @@ def open_file(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(str(path), read_only=read_only, config=settings)
     except duckdb.IOException as error:
-        if "lock" in str(error):
+        if "Could not set lock" in str(error) or "Conflicting lock" in str(error):
             raise LockedError(
                 f"{path}: another process holds it; allowed is one writer. Close that process."
             ) from None

@@ -50,7 +50,11 @@ def test_events_in_predictions_and_metrics_out(events: pl.DataFrame, expected: t
 
 @pytest.mark.parametrize("form", ["arrow", "lazy", "stream", "path"])
 def test_every_form_of_events_gives_the_same(
-    form: str, events: pl.DataFrame, expected: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str,
+    events: pl.DataFrame,
+    expected: tuple,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _few_models(monkeypatch)
     events.write_parquet(tmp_path / "events.parquet")

@@ -431,11 +431,15 @@ def test_a_project_overrides_and_adds(layered):
 )
 def test_project_files_in_the_wrong_place(layered, name, message):
     with pytest.raises(SqlFileError, match=re.escape(message)):
-        layered({}, {name: text(EVENTS)})
+        layered({}, {"1_staging/fine.sql": text(EVENTS), name: text(EVENTS)})
 
 
 def test_a_missing_project_folder_adds_nothing(tmp_path):
     assert Catalog.load(tmp_path / "none").order == Catalog.load().order
+
+
+def test_a_folder_called_sql_without_a_stage_belongs_to_something_else(layered):
+    assert layered({}, {"migrations/x.sql": "drop table x", "notes.sql": "select 1"}).order == ()
 
 
 # ---- digests and versions -------------------------------------------------------------------

@@ -308,3 +308,38 @@ def test_a_build_tells_each_step_and_what_it_took_for_granted(made):
     told = {line.split()[0]: line for line in heard.lines}
     assert "taken as role action, not in [types]: wiggle" in told["staging.events"]
     assert "is published" in told["purchase:"]
+
+
+def test_a_project_that_moves_is_the_same_project(made):
+    """Files are known by their place in the project, so a moved folder is not read again."""
+    build(made, progress=QUIET)
+    moved = made.folder.parent / f"{made.folder.name}-moved"
+    made.folder.rename(moved)
+    assert build(made.model_copy(update={"folder": moved}), progress=QUIET).steps == ()
+
+
+def test_a_removed_published_file_is_published_again(made):
+    path = build(made, progress=QUIET).path
+    path.unlink()
+    assert build(made, progress=QUIET).steps == ("publish",)
+    assert path.exists()
+
+
+def test_a_label_file_that_comes_back_is_trained_again(made, rows):
+    _write(made, "5_labels/carting.sql", LABEL)
+    path = build(made, progress=QUIET).path
+    before = rows(path, "select count(*) from predictions.carting")
+    (made.folder / "sql/5_labels/carting.sql").unlink()
+    build(made, progress=QUIET)
+    _write(made, "5_labels/carting.sql", LABEL)
+    build(made, progress=QUIET)
+    assert rows(path, "select count(*) from predictions.carting") == before != [(0,)]
+
+
+def test_a_table_may_become_a_view(made, rows):
+    _write(made, "4_features/kinds.sql", FEATURE)
+    build(made, progress=QUIET)
+    view = FEATURE.replace("-- version: 1", "-- materialized: view\n-- version: 2")
+    _write(made, "4_features/kinds.sql", view)
+    path = build(made, progress=QUIET).path
+    assert rows(path, "select view_name from duckdb_views() where view_name = 'kinds'")

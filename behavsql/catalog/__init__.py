@@ -6,6 +6,7 @@ package's: the same path overrides, a new name adds.
 
 import graphlib
 import importlib.resources
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -53,12 +54,13 @@ class Catalog:
     def load(cls, project_sql: Path | None = None) -> "Catalog":
         """Read and check the package's files and a project's; SqlFileError names file and line.
 
-        A `project_sql` that is no folder adds nothing.
+        A `project_sql` that is no folder, or has no stage in it, adds nothing: a folder called
+        sql may belong to something else.
         """
         package = package_folder()
         stages = stage_names(package)
         sources = find_sources(package, "sql", stages)
-        if project_sql is not None and project_sql.is_dir():
+        if project_sql is not None and _has_stages(project_sql):
             sources |= find_sources(project_sql, _shown(project_sql), stages)
         return cls.read(sources)
 
@@ -105,6 +107,12 @@ class Catalog:
 
     def label_files(self) -> tuple[SqlFile, ...]:
         return tuple(file for file in self.files.values() if file.schema == "labels")
+
+
+def _has_stages(folder: Path) -> bool:
+    return folder.is_dir() and any(
+        re.fullmatch(r"\d_[a-z]+", path.name) for path in folder.iterdir()
+    )
 
 
 def package_folder() -> Traversable:

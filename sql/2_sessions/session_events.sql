@@ -35,7 +35,7 @@ chained as (
 placed as (
     select
         chained.*,
-        epoch(chain_at)::bigint + epoch(getvariable('max_session'))::bigint
+        floor(epoch(chain_at))::bigint + epoch(getvariable('max_session'))::bigint
             * floor(epoch(event_at - chain_at) / epoch(getvariable('max_session')))::bigint
             as session_id,
     from chained
