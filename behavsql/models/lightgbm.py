@@ -35,7 +35,6 @@ SHAPES = (
     {"num_leaves": 15, "min_data_in_leaf": 50, "lambda_l2": 5.0},
     {"num_leaves": 31, "min_data_in_leaf": 20, "lambda_l2": 1.0},
     {"num_leaves": 31, "min_data_in_leaf": 100, "lambda_l2": 10.0, "feature_fraction": 0.5},
-    {"num_leaves": 7, "min_data_in_leaf": 20, "lambda_l2": 1.0, "learning_rate": 0.1},
 )
 
 # `label` log1p: fitted to log(1 + y), brought back by the smearing factor.

@@ -11,7 +11,7 @@ from behavsql.models.tree_model import TreeModel
 TREES = 100
 SEARCH_TREES = 10  # enough to tell leaf sizes apart
 LEAF_SIZES = (20, 80)
-ROWS_PER_TREE = 10_000  # drawn anew for each tree: bounds time and file, and trees differ more
+ROWS_PER_TREE = 5_000  # drawn anew for each tree: bounds time and file, and trees differ more
 MOST_ROWS = 300_000
 
 
