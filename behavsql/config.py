@@ -219,6 +219,10 @@ def load(path: Path | None = None, **overrides: object) -> Config:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}. Mend that line.") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); allowed is a TOML file. Choose another."
+        ) from None
     return from_dict(data, folder=path.parent, origin=str(path), **overrides)
 
 

@@ -132,7 +132,19 @@ def _result(models: list[dict[str, Any]]) -> dict[str, Any]:
         **{key: published.get(key) for key in ("model", "family", "value", "low", "high")},
         "reference": best.get("model"),
         "reference_value": best.get("value"),
+        "is_worse_on_test": _surely_worse(published, best, sign),
     }
+
+
+def _surely_worse(published: dict[str, Any], best: dict[str, Any], sign: int) -> bool:
+    """Whether the whole interval of what is published lies on the wrong side of the reference.
+
+    Test decides nothing, so such a model stays: but it must not pass for a good one.
+    """
+    ends = [published.get("low"), published.get("high")]
+    if not best or published.get("family") == "reference" or None in ends:
+        return False
+    return all(sign * end < sign * best["value"] for end in ends)
 
 
 def summary_lines(found: list[dict[str, Any]]) -> list[str]:
@@ -144,6 +156,8 @@ def summary_lines(found: list[dict[str, Any]]) -> list[str]:
             continue
         measured = show.between(task["value"], task["low"], task["high"])
         against = f"against {task['reference']} {show.number(task['reference_value'])}"
+        if task["is_worse_on_test"]:
+            against += ": WORSE on test, do not rely on it"
         if task["family"] == "reference":
             against = "no model surely beats it"
         rows.append((task["task"], task["model"] or "", f"{task['metric']} {measured}", against))

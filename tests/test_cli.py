@@ -482,3 +482,34 @@ def test_values_as_json_can_hold_them() -> None:
         "l": [None, b"\x01"],
     }
     assert show.plain(values) == {"d": 1.5, "f": None, "i": "36 hours", "l": [None, "01"]}
+
+
+def test_a_model_that_loses_on_test_does_not_pass_for_a_good_one() -> None:
+    """The reference counts as beaten only where the interval says so; worse is said aloud."""
+    from behavsql.cli.builds import _result, summary_lines
+
+    about = {
+        "task": "engagement", "status": "ready", "reason": None, "question": "how many?",
+        "metric": "poisson_deviance",
+    }  # fmt: skip
+    model = {"model": "lightgbm", "family": "trees", "is_published": True, "value": 1.78}
+    reference = {
+        "model": "persistence",
+        "family": "reference",
+        "is_published": False,
+        "value": 1.24,
+    }
+    rows = [
+        about | model | {"low": 1.74, "high": 1.83},
+        about | reference | {"low": 1.2, "high": 1.3},
+    ]
+    found = _result(rows)
+    assert found["is_worse_on_test"]
+    assert "WORSE on test" in summary_lines([found])[0]
+    assert not _result([rows[0] | {"low": 1.2}, rows[1]])["is_worse_on_test"]
+
+
+def test_a_config_that_is_a_folder_is_a_usage_error(tmp_path: Path) -> None:
+    result = run("build", "-c", str(tmp_path))
+    assert result.exit_code == 2
+    assert "cannot be read (Is a directory); allowed is a TOML file" in result.stderr

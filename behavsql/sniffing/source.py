@@ -48,6 +48,14 @@ class SourceSniffer:
             first = str(error).strip().splitlines()[0]
             raise SourceError(f"{self.path}: cannot be read: {first}. Check the file.") from None
         if not self.con.execute("select count(*) from sample").fetchall()[0][0]:
+            refused = self.con.execute(
+                "select 1 from duckdb_tables() where table_name = 'reject_errors' and estimated_size > 0"
+            ).fetchall()
+            if refused:
+                raise SourceError(
+                    f"{self.path}: no line can be read; allowed is text in UTF-8 with the same columns "
+                    f"in every line. Convert it, for example: iconv -f latin1 -t utf-8."
+                )
             raise SourceError(
                 f"{self.path}: has a header but no rows; allowed is at least one. Check the file."
             )
