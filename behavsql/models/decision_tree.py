@@ -7,7 +7,7 @@ from behavsql.models.base import at_most, labels, loss
 from behavsql.models.encoding import Encoder
 from behavsql.models.tree_model import TreeModel
 
-LEAVES = (8, 32)  # the best splits first, so a smaller tree is a pruned larger one
+LEAVES = (8, 24)  # the best splits first, so a smaller tree is a pruned larger one
 FEWEST_IN_LEAF = 20
 MOST_ROWS = 300_000
 

@@ -11,9 +11,9 @@ from behavsql.models.base import at_most, labels, loss
 from behavsql.models.encoding import Encoder
 from behavsql.models.weights import WeightedSum
 
-SEARCH_ROWS = 20_000  # penalties are compared on at most so many rows
+SEARCH_ROWS = 10_000  # penalties are compared on at most so many rows
 MOST_ROWS = 500_000  # and the chosen one is fitted on at most so many
-MOST_PASSES = 20  # over the rows, for the elastic net, whose solver never quite settles
+MOST_PASSES = 10  # over the rows, for the elastic net, whose solver never quite settles
 
 # Weight of the penalty per row, so that it means the same at any number of rows.
 L2_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
