@@ -11,23 +11,16 @@
     raw.types    the source's words and their roles
 """
 
-import glob
-import hashlib
-import os
 from pathlib import Path
 
 import duckdb
 
+from behavsql import sources
 from behavsql.config import Config, Source
 from behavsql.errors import SourceError
 from behavsql.mapping import bound, event_columns, text, user_key
 from behavsql.quoting import identifier, literal
-
-MISSING = ["", "NULL", "null", "NaN", "nan", "NA", "None", "none", "\\N"]
-FORMATS = {
-    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet",
-    ".pq": "parquet", ".json": "json", ".ndjson": "json", ".jsonl": "json",
-}  # fmt: skip
+from behavsql.sources import Scan
 
 _TABLES = """
 create or replace table raw.lines (source varchar, source_row bigint, reason varchar);
@@ -48,7 +41,7 @@ def ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
     con.execute(_TABLES)
     con.executemany("insert into raw.types values (?, ?)", list(config.roles().items()))
     events = [source for source in config.source if source.kind == "events"]
-    scans = {source.name: _scan(con, config, source) for source in config.source}
+    scans = {source.name: sources.scan(con, config, source) for source in config.source}
     fields = _attribute_types([(source, scans[source.name]) for source in events])
     _create_events(con, fields)
     for source in events:
@@ -60,99 +53,7 @@ def ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
     return con.execute("select count(*) from raw.events").fetchall()[0][0]
 
 
-def fingerprint(config: Config) -> str:
-    """A digest of what ingest would read: the mapping, and each file's path, size and time."""
-    seen = hashlib.sha256()
-    for source in config.source:
-        seen.update(source.model_dump_json().encode())
-        for path in find_files(config, source):
-            stat = path.stat()
-            # By its name in the project: a project that moves is still the same.
-            name = os.path.relpath(path, config.folder)
-            seen.update(f"{name}|{stat.st_size}|{stat.st_mtime_ns}".encode())
-    seen.update(repr(sorted(config.roles().items())).encode())
-    return seen.hexdigest()[:16]
-
-
-def find_files(config: Config, source: Source) -> list[Path]:
-    """The files a source's path or glob names, sorted; SourceError if there are none."""
-    pattern = config.folder / source.path
-    # The folder is a place, not a pattern; so is a path that names a file as it stands.
-    found = [source.path] if pattern.is_file() else glob.glob(
-        source.path, root_dir=config.folder, recursive=True
-    )  # fmt: skip
-    paths = sorted(config.folder / path for path in found)
-    if not paths:
-        raise SourceError(
-            f'{config.origin}: source "{source.name}": no file matches {pattern}; allowed is a path '
-            f"or a glob, relative to the config file. Mend `path`."
-        )
-    for path in paths:
-        if path.is_dir():
-            raise SourceError(
-                f"{path}: is a folder; allowed are files. Write for example {path}/*.csv."
-            )
-        if path.stat().st_size == 0:
-            raise SourceError(
-                f"{path}: the file is empty; allowed is a file with a header and rows. Remove it."
-            )
-    return paths
-
-
-def read_function(source: Source, paths: list[Path]) -> str:
-    """The DuckDB table function call that reads these files, text kept as text for CSV."""
-    suffix = [part for part in paths[0].suffixes if part != ".gz"][-1:] or [".csv"]
-    kind = source.format if source.format != "auto" else FORMATS.get(suffix[0].lower())
-    files = literal([str(path) for path in paths])
-    if kind == "parquet":
-        return f"read_parquet({files}, union_by_name = true, file_row_number = false)"
-    if kind == "json":
-        return f"read_json({files}, union_by_name = true)"
-    if kind == "csv":
-        delimiter = f", delim = {literal(source.delimiter)}" if source.delimiter else ""
-        # Everything as text: the sniffer looks at the first rows only, and 00123 is not 123.
-        return (
-            f"read_csv({files}, all_varchar = true, header = true, "
-            f"store_rejects = true, nullstr = {literal(MISSING)}{delimiter})"
-        )
-    raise SourceError(
-        f"{paths[0]}: cannot tell the format from {suffix[0]!r}; allowed are "
-        f'{", ".join(sorted(FORMATS))}. Set format = "csv", "parquet" or "json" for the source.'
-    )
-
-
-class _Scan:
-    """How to read one source: its FROM clause and its columns with their types."""
-
-    def __init__(self, relation: str, types: dict[str, str], files: list[Path]) -> None:
-        self.relation, self.types, self.files = relation, types, files
-
-
-def _scan(con: duckdb.DuckDBPyConnection, config: Config, source: Source) -> _Scan:
-    files = find_files(config, source)
-    relation = read_function(source, files)
-    try:
-        described = con.execute(f"describe select * from {relation}").fetchall()
-    except duckdb.Error as error:
-        raise SourceError(_reading(source, files, error)) from None
-    types = {row[0]: row[1] for row in described}
-    for column in sorted(source.columns.used() | set(source.attributes)):
-        if column not in types:
-            raise SourceError(
-                f'{config.origin}: source "{source.name}": {files[0].name} has no column "{column}"; '
-                f"its columns are {', '.join(types)}. Mend the mapping."
-            )
-    return _Scan(relation, types, files)
-
-
-def _reading(source: Source, files: list[Path], error: Exception) -> str:
-    first = str(error).strip().splitlines()[0]
-    return (
-        f'{files[0]}: source "{source.name}" cannot be read: {first}. Check the file and `format`.'
-    )
-
-
-def _attribute_types(scans: list[tuple[Source, _Scan]]) -> dict[str, str]:
+def _attribute_types(scans: list[tuple[Source, Scan]]) -> dict[str, str]:
     """The unmapped columns of all event sources together; VARCHAR where sources disagree."""
     fields: dict[str, str] = {}
     spelled: dict[str, str] = {}  # SQL names ignore case: country and Country are one column
@@ -178,7 +79,7 @@ def _load_events(
     con: duckdb.DuckDBPyConnection,
     config: Config,
     source: Source,
-    scan: _Scan,
+    scan: Scan,
     fields: dict[str, str],
 ) -> None:
     own = {column.lower() for column in scan.types}
@@ -196,7 +97,7 @@ def _load_events(
             f"from {scan.relation}"
         )
     except duckdb.Error as error:
-        raise SourceError(_reading(source, scan.files, error)) from None
+        raise SourceError(sources.unreadable(source, scan.files, error)) from None
     _note_lines(con, source)
     _note_source(con, config, source, scan, first)
     if source.not_products:
@@ -227,7 +128,7 @@ def _note_lines(con: duckdb.DuckDBPyConnection, source: Source, table: str = "ev
 
 
 def _note_source(
-    con: duckdb.DuckDBPyConnection, config: Config, source: Source, scan: _Scan, first: int
+    con: duckdb.DuckDBPyConnection, config: Config, source: Source, scan: Scan, first: int
 ) -> None:
     rows, timed = con.execute(
         "select count(*), coalesce(bool_or(event_at <> date_trunc('day', event_at)), false) "
@@ -253,16 +154,16 @@ def _names(files: list[Path]) -> str:
 
 
 def _load_facts(
-    con: duckdb.DuckDBPyConnection, kind: str, sources: list[tuple[Source, _Scan]]
+    con: duckdb.DuckDBPyConnection, kind: str, scans: list[tuple[Source, Scan]]
 ) -> None:
     """Facts about items or users that hold from the start; only named attributes become columns."""
-    names = sorted({name for source, _ in sources for name in source.attributes})
+    names = sorted({name for source, _ in scans for name in source.attributes})
     struct = ", ".join(f"{identifier(name)} varchar" for name in names) or "nothing varchar"
     con.execute(
         f"create or replace table raw.{kind} (source varchar, user_id varchar, item_id varchar, "
         f"category varchar, title varchar, attributes struct({struct}))"
     )
-    for source, scan in sources:
+    for source, scan in scans:
         columns = source.columns
         packed = ", ".join(
             f"{identifier(name)} := " + text(name if name in scan.types else None, scan.types)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 
-from behavsql import __version__, ingest
+from behavsql import __version__, sources
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
@@ -81,7 +81,7 @@ def make_plan(
 
 def _steps(catalog: Catalog, config: Config) -> Iterable[Step]:
     params = settings_params(config)
-    yield Step("raw.events", "ingest", (), _hash(ingest.fingerprint(config), __version__))
+    yield Step("raw.events", "ingest", (), _hash(sources.fingerprint(config), __version__))
     tables = [_sql_step(file, catalog, params) for file in catalog.files.values()]
     yield from (step for step in tables if step.file.stage_number == 1)
     asked = [file.digest for file in catalog.label_files()]

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import config, generated, ingest, plan, tasks, model_tables, transform
+from behavsql import config, generated, ingest, model_tables, plan, tasks, transform
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.quoting import identifier, literal

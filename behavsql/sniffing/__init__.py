@@ -13,9 +13,9 @@ from typing import Any
 
 import duckdb
 
-from behavsql import ingest
 from behavsql.config import Settings, Source
 from behavsql.errors import ConfigError, SourceError, nearest
+from behavsql.sources import read_function
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def sniff(patterns: list[str], choices: Choices) -> list[Sniffed]:
 
 def relation_of(files: list[Path]) -> str:
     """The FROM clause that reads these files, as a build will."""
-    return ingest.read_function(Source.model_construct(format="auto", delimiter=None), files)
+    return read_function(Source.model_construct(format="auto", delimiter=None), files)
 
 
 def column_types(con: duckdb.DuckDBPyConnection, path: str, relation: str) -> dict[str, str]:
