@@ -3,12 +3,14 @@
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from behavsql import contradictions
 from behavsql.errors import ConfigError, nearest
 
 FILE_NAME = "behavsql.toml"
@@ -27,7 +29,8 @@ DEFAULT_TYPES = {
     "purchase": "purchase buy bought order transaction sale paid payment invoice",
     "return": "return refund cancel cancellation cancelled chargeback",
     "other": """other leave exit logout campaign mail email sms push notification impression
-        exposure remove_from_cart session_end""",
+        exposure remove_from_cart session_end dropout drop_out unregister unregistration unenrol
+        unenroll""",
 }
 
 
@@ -48,6 +51,12 @@ def parse_duration(value: object) -> timedelta:
     return timedelta(seconds=int(match[1]) * UNITS[match[2]])
 
 
+# What the patterns of the sections below allow, in words.
+PATTERNS = {
+    "name": "a letter, then letters, digits and _",
+    "memory_limit": 'a size such as "4 GB"',
+    "publish_mode": 'a mode such as "0640"',
+}
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
@@ -58,6 +67,12 @@ def _day_if_day(value: object) -> object:
 
 
 Moment = Annotated[datetime | date | float, BeforeValidator(_day_if_day)]
+
+
+def _refuse(problems: Iterator[str]) -> None:
+    """ValueError, which pydantic expects, with the first problem."""
+    if problem := next(problems, None):
+        raise ValueError(problem)
 
 
 class _Section(BaseModel):
@@ -77,14 +92,21 @@ class Columns(_Section):
     quantity: str | None = None
     category: str | None = None
     title: str | None = None
+    user_agent: str | None = None  # stays among the event's attributes too
 
     @property
     def user_parts(self) -> list[str]:
         return [self.user_id] if isinstance(self.user_id, str) else list(self.user_id or [])
 
     def used(self) -> set[str]:
+        """Every column that is named: the source must have it."""
         single = self.model_dump(exclude={"user_id"}, exclude_none=True)
         return {*self.user_parts, *single.values()}
+
+    def taken(self) -> set[str]:
+        """The columns that become parts of the event and so are no attributes of it."""
+        kept = {self.user_agent} - self.model_copy(update={"user_agent": None}).used()
+        return self.used() - kept
 
 
 class Source(_Section):
@@ -104,7 +126,10 @@ class Source(_Section):
     since: Moment | None = None  # events outside are rejected, and counted
     until: Moment | None = None
     dedupe: Literal["row", "key", "none", "auto"] = "auto"
-    delimiter: str | None = None
+    delimiter: str | None = Field(None, min_length=1)  # None: told from the first lines
+    quote: Literal['"', "'", ""] | None = None  # "": quotes are letters like others
+    encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
+    decimal: Literal[".", ","] = "."  # of amounts that are text; the other one groups thousands
     not_products: list[str] = []
     attributes: list[str] = []
 
@@ -114,30 +139,7 @@ class Source(_Section):
 
     @model_validator(mode="after")
     def _complete(self) -> "Source":
-        needed = {"events": ("user_id", "event_at"), "items": ("item_id",), "users": ("user_id",)}
-        missing = [key for key in needed[self.kind] if not getattr(self.columns, key)]
-        if missing:
-            raise ValueError(
-                f'source "{self.name}" of kind "{self.kind}" maps no {" and no ".join(missing)}; '
-                f"add it under columns"
-            )
-        for key, value in (("since", self.since), ("until", self.until)):
-            if value is not None and isinstance(value, float) == self.has_dates:
-                allowed = "a date" if self.has_dates else f"a number of {self.at_unit}"
-                raise ValueError(
-                    f'source "{self.name}" sets {key} = {value}, but its times are of at_unit '
-                    f'"{self.at_unit}"; allowed is {allowed}'
-                )
-        if self.columns.event_type and self.columns.type_flag:
-            raise ValueError(
-                f'source "{self.name}" sets both event_type = "{self.columns.event_type}" and '
-                f'type_flag = "{self.columns.type_flag}"; keep one'
-            )
-        if self.columns.value and self.columns.price:
-            raise ValueError(
-                f'source "{self.name}" sets both value = "{self.columns.value}" and '
-                f'price = "{self.columns.price}"; value is price times quantity, keep one'
-            )
+        _refuse(contradictions.of_source(self))
         return self
 
 
@@ -152,11 +154,13 @@ class Settings(_Section):
     min_date: date = date(1990, 1, 1)
     max_value: float = Field(1e9, gt=0, le=1e13)
     max_quantity: float = Field(1e6, gt=0, le=1e13)
+    bots: Literal["reject", "keep"] = "reject"  # told by user_agent, where a source has one
     max_rejected_share: float = Field(0.2, ge=0, le=1)
     max_train_rows: int = Field(2_000_000, ge=1_000)
     max_train_cutoffs: int = Field(24, ge=3)
     memory_limit: str | None = Field(None, pattern=r"^\d+(\.\d+)? ?(MB|GB|MiB|GiB)$")
     threads: int | None = Field(None, ge=1)
+    partitions: int = Field(1, ge=1, le=256)  # parts of the users that are worked on at once
     publish_mode: str = Field("0640", pattern=r"^0[0-7]{3}$")
 
 
@@ -187,11 +191,7 @@ class Config(_Section):
             raise ValueError(f'two sources are named "{twice[0]}"; give each its own name')
         if not any(source.kind == "events" for source in self.source):
             raise ValueError('no source of kind "events"; predictions need one')
-        if self.settings.max_session < self.settings.session_gap:
-            raise ValueError(
-                f"max_session ({self.settings.max_session}) is shorter than session_gap "
-                f"({self.settings.session_gap}); a session lasts at least one gap"
-            )
+        _refuse(contradictions.of_settings(self.settings))
         return self
 
     @property
@@ -217,7 +217,11 @@ def load(path: Path | None = None, **overrides: object) -> Config:
         raise ConfigError(
             f"{path}: there is no such file. Write one with `behavsql init FILE`."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: is not UTF-8 at byte {error.start}; allowed is TOML in UTF-8. Save it as UTF-8."
+        ) from None
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}. Mend that line.") from None
     except OSError as error:
         raise ConfigError(
@@ -228,6 +232,10 @@ def load(path: Path | None = None, **overrides: object) -> Config:
 
 def from_dict(data: dict, folder: Path, origin: str, **overrides: object) -> Config:
     """Check a config that is already in memory; see `load`."""
+    if not isinstance(data.get("settings", {}), dict):
+        raise ConfigError(
+            f"{origin}: settings is {data['settings']!r}; allowed is a [settings] section. Mend it."
+        )
     settings = dict(data.get("settings", {}))
     for name in Settings.model_fields:
         if f"BEHAVSQL_{name.upper()}" in os.environ:
@@ -236,22 +244,36 @@ def from_dict(data: dict, folder: Path, origin: str, **overrides: object) -> Con
     try:
         config = Config.model_validate(data | {"settings": settings})
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_explain(error)}.") from None
+        raise ConfigError(f"{origin}: {_explain(error)}") from None
     return config.model_copy(update={"folder": folder, "origin": origin})
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem in one sentence; an unknown key gets its nearest neighbour."""
+    """The first problem in full sentences; an unknown key gets its nearest neighbour."""
     problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "the file"
-    if problem["type"] == "extra_forbidden":
-        known = _keys_at(problem["loc"][:-1])
-        hint = nearest(str(problem["loc"][-1]), known)
-        return f"unknown key {where}; allowed are {', '.join(sorted(known))}.{hint}".rstrip(".")
-    message = problem["msg"].removeprefix("Value error, ")
+    kind, location = problem["type"], problem["loc"]
+    where = ".".join(str(part) for part in location)
+    if location == ("source",):
+        wrong = "there is no source" if kind in ("missing", "too_short") else "source is no list"
+        return (
+            f"{wrong}; allowed is at least one [[source]] with a name, a path and columns. "
+            f"Let `behavsql init FILE` write it."
+        )
+    if kind == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        hint = nearest(str(location[-1]), known) or " Remove it, or mend its name."
+        return f"unknown key {where}; allowed are {', '.join(sorted(known))}.{hint}"
+    if kind == "missing":
+        return f"{where} is missing; every {location[0]} has one. Add it."
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if kind == "string_pattern_mismatch":
+        message = f"allowed is {PATTERNS.get(str(location[-1]), 'another text')}"
     value = problem.get("input")
-    shown = f" (it is {value!r})" if isinstance(value, (str, int, float)) else ""
-    return f"{where}: {message[0].lower()}{message[1:]}{shown}" if where != "the file" else message
+    if kind != "value_error" and isinstance(value, (str, int, float, list)):
+        message = f"it is {value!r}; {message[0].lower()}{message[1:]}"
+    if where and not message.startswith("source "):
+        message = f"{where}: {message}"
+    return message if message.endswith("?") else f"{message}."
 
 
 def _keys_at(location: tuple) -> list[str]:

@@ -1,6 +1,7 @@
 """`behavsql init`: a commented behavsql.toml for event files, from what `sniff` understood."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ def init(
 
     Raises ConfigError if `output` exists, or if no user or no time column can be told.
     """
+    if write and output.is_dir():
+        raise ConfigError(
+            f"{output}: is a folder; allowed is a new file. Write for example "
+            f"--output {output / config.FILE_NAME}."
+        )
     if write and output.exists():
         raise ConfigError(
             f"{output}: the file exists; allowed is a new one, nothing is overwritten. "
@@ -34,9 +40,25 @@ def init(
     config.from_dict(config_of(found), folder, str(output))
     text = render(found)
     if write:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
+        _write(output, text)
     return text, found
+
+
+def _write(output: Path, text: str) -> None:
+    """The whole file or none, also when it is stopped midway."""
+    part = output.with_name(f".{output.name}.part")
+    try:
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, output)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{output}: cannot be written ({error.strerror}); allowed is a place you may write to. "
+            f"Write elsewhere with --output FILE."
+        ) from None
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -71,7 +93,10 @@ def _source(source: Sniffed) -> str:
     raw = source.raw
     about = f"# {source.facts}.\n" if source.facts else ""
     lines = [f"{about}[[source]]\n"]
-    order = ("name", "path", "kind", "at_unit", "at_format", "default_type", "attributes")
+    order = (
+        "name", "path", "kind", "encoding", "delimiter", "quote", "decimal", "at_unit", "at_format",
+        "default_type", "attributes",
+    )  # fmt: skip
     lines += [_line(key, raw[key], source.why.get(key, "")) for key in order if key in raw]
     lines.append("\n[source.columns]\n")
     lines += [_line(key, value, source.why.get(key, "")) for key, value in raw["columns"].items()]

@@ -1,7 +1,8 @@
 """The config's mapping as SQL: a source's own columns -> the columns of `raw.events`."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
+from behavsql.amounts import WHOLE, amount
 from behavsql.config import Source
 from behavsql.quoting import identifier, literal
 
@@ -13,8 +14,8 @@ def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
     """Name in raw.events -> SQL over the source's own columns."""
     columns = source.columns
     at, unread_at = _time(source, types)
-    value, unread_value = _amount(columns.value or columns.price, types)
-    quantity, unread_quantity = _amount(columns.quantity, types)
+    value, unread_value = _amount(columns.value or columns.price, source, types)
+    quantity, unread_quantity = _amount(columns.quantity, source, types)
     if columns.price and columns.quantity:
         value = f"try_cast({value} * {quantity} as decimal(18, 4))"
     return {
@@ -29,6 +30,7 @@ def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
         "quantity": quantity,
         "category": text(columns.category, types),
         "title": text(columns.title, types),
+        "user_agent": text(columns.user_agent, types),
     }
 
 
@@ -67,73 +69,77 @@ def _word(source: Source) -> str:
     return literal(source.default_type)
 
 
-def _amount(column: str | None, types: dict[str, str]) -> tuple[str, str]:
-    """(number, the text that is no number): NULL, NaN and infinities are all missing."""
+def _amount(column: str | None, source: Source, types: dict[str, str]) -> tuple[str, str]:
+    """(number, the text that is no number)."""
     if column is None:
         return "cast(null as decimal(18, 4))", "cast(null as varchar)"
-    name = identifier(column)
-    number = f"try_cast({name} as decimal(18, 4))"
-    if types[column] in ("DOUBLE", "FLOAT"):
-        number = f"try_cast(case when isfinite({name}) then {name} end as decimal(18, 4))"
-        unread = f"case when isfinite({name}) and {number} is null then cast({name} as varchar) end"
-        return number, unread
-    finite = (
-        f"coalesce(isfinite(try_cast({name} as double)), true)"
-        if types[column] == "VARCHAR"
-        else "true"
-    )
-    return (
-        number,
-        f"case when {name} is not null and {number} is null and {finite} then cast({name} as varchar) end",
-    )
+    return amount(column, types[column], source.decimal)
 
 
 def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
     """(UTC timestamp, the text that is no time)."""
-    name = identifier(source.columns.event_at)
-    type_ = types[source.columns.event_at]
-    number = f"try_cast({name} as double)"
-    if not source.has_dates:
-        micros = MICROSECONDS[source.at_unit]
-        at = f"{ORIGIN} + to_microseconds(try_cast(round({number} * {micros}) as bigint))"
-    elif source.at_unit != "timestamp":
-        scale = {"epoch": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}[source.at_unit]
-        # Beyond the year 9999 is no time: out of the calendar's range it would stop the build.
-        micros = f"try_cast(round({number} * {scale}) as bigint)"
-        at = f"make_timestamp(case when abs({micros}) < 253402300800000000 then {micros} end)"
+    name, type_ = identifier(source.columns.event_at), types[source.columns.event_at]
+    is_number = type_ in (*WHOLE, "DOUBLE", "FLOAT") or type_.startswith("DECIMAL")
+    is_temporal = type_ == "DATE" or type_.startswith("TIMESTAMP")
+    if not (is_temporal if source.at_unit == "timestamp" else is_number):
+        name, type_ = f"cast({name} as varchar)", "VARCHAR"  # of another kind: for what it says
+    if source.at_unit != "timestamp":
+        at = _counted(source, name)
     elif source.at_format:
         at = f"try_strptime(cast({name} as varchar), {literal(source.at_format)})"
+        is_zoned = "%z" in source.at_format or "%Z" in source.at_format
+        at = f"timezone('UTC', {at})" if is_zoned else _from_zone(source, at)
     elif type_ == "TIMESTAMP WITH TIME ZONE":
         at = f"timezone('UTC', {name})"
     elif type_ == "VARCHAR":
         # A text with an offset is read with it; one without is in the source's own zone. Reading
         # all as timestamptz would say the same and take several times as long.
-        clock = f"substr({name}, 12)"
-        zoned = (
-            f"contains({clock}, '+') or contains({clock}, '-') or right({name}, 1) in ('Z', 'z')"
-        )
-        local = f"try_cast({name} as timestamp)"
-        if source.at_timezone != "UTC":
-            local = f"timezone('UTC', timezone({literal(source.at_timezone)}, {local}))"
+        zoned = has_offset(name)
+        local = _from_zone(source, f"try_cast({name} as timestamp)")
         at = f"case when {zoned} then timezone('UTC', try_cast({name} as timestamptz)) else {local} end"
     else:
-        at = f"try_cast({name} as timestamp)"
-    is_text = type_ == "VARCHAR" and source.at_unit == "timestamp" and not source.at_format
-    is_zoned = type_ == "TIMESTAMP WITH TIME ZONE" or is_text
-    if source.at_timezone != "UTC" and not is_zoned and source.has_dates:
-        at = f"timezone('UTC', timezone({literal(source.at_timezone)}, {at}))"
+        at = _from_zone(source, f"try_cast({name} as timestamp)")
     at = f"case when isfinite({at}) then {at} end"
     return at, f"case when {name} is not null and ({at}) is null then cast({name} as varchar) end"
 
 
+def has_offset(text: str) -> str:
+    """SQL that tells whether a time written out names its offset from UTC."""
+    clock = f"substr({text}, 12)"
+    return f"contains({clock}, '+') or contains({clock}, '-') or right({text}, 1) in ('Z', 'z')"
+
+
+def _counted(source: Source, name: str) -> str:
+    number = f"try_cast({name} as double)"
+    if not source.has_dates:
+        micros = MICROSECONDS[source.at_unit]
+        return f"{ORIGIN} + to_microseconds(try_cast(round({number} * {micros}) as bigint))"
+    scale = {"epoch": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}[source.at_unit]
+    # Beyond the year 9999 is no time: out of the calendar's range it would stop the build.
+    micros = f"try_cast(round({number} * {scale}) as bigint)"
+    return f"make_timestamp(case when abs({micros}) < 253402300800000000 then {micros} end)"
+
+
+def _from_zone(source: Source, at: str) -> str:
+    """A time without a zone as UTC."""
+    if source.at_timezone == "UTC":
+        return at
+    return f"timezone('UTC', timezone({literal(source.at_timezone)}, {at}))"
+
+
 def bound(source: Source, value: date | float | None, is_end: bool = False) -> str:
-    """A source's `since` or `until` as a timestamp; a date that ends a span includes its day."""
+    """A source's `since` or `until` as a timestamp in UTC; a date that ends a span includes its day.
+
+    Without an offset of its own it is meant in the source's `at_timezone`, as its times are.
+    """
     if value is None:
         return "cast(null as timestamp)"
     if not source.has_dates:
         return f"{ORIGIN} + to_microseconds({round(value * MICROSECONDS[source.at_unit])})"
-    moment = f"timestamp {literal(value.isoformat(sep=' '))}" if isinstance(value, datetime) else (
-        f"timestamp {literal(f'{value.isoformat()} 00:00:00')}"
-        + (" + interval '1 day' - interval '1 microsecond'" if is_end else "")
-    )  # fmt: skip
-    return moment
+    if not isinstance(value, datetime):
+        day = f"timestamp {literal(f'{value.isoformat()} 00:00:00')}"
+        day += " + interval '1 day' - interval '1 microsecond'" if is_end else ""
+        return _from_zone(source, day)
+    if value.tzinfo:
+        return f"timestamp {literal(value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' '))}"
+    return _from_zone(source, f"timestamp {literal(value.isoformat(sep=' '))}")

@@ -1,35 +1,21 @@
 """Where input comes from: the files of a source, how DuckDB reads them, the columns they have."""
 
 import glob
-import hashlib
-import os
 from pathlib import Path
 
 import duckdb
 
 from behavsql.config import Config, Source
-from behavsql.errors import SourceError
-from behavsql.quoting import literal
+from behavsql.csv_dialect import dialect
+from behavsql.errors import ConfigError, SourceError, nearest
+from behavsql.file_kind import check_content
+from behavsql.quoting import identifier, literal
 
-MISSING = ["", "NULL", "null", "NaN", "nan", "NA", "None", "none", "\\N"]
+OUR_KEYS = ("user_id", "event_id")  # what every row of staging.event_attributes has of ours
 FORMATS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet",
     ".pq": "parquet", ".json": "json", ".ndjson": "json", ".jsonl": "json",
 }  # fmt: skip
-
-
-def fingerprint(config: Config) -> str:
-    """A digest of what ingest would read: the mapping, and each file's path, size and time."""
-    seen = hashlib.sha256()
-    for source in config.source:
-        seen.update(source.model_dump_json().encode())
-        for path in find_files(config, source):
-            stat = path.stat()
-            # By its name in the project: a project that moves is still the same.
-            name = os.path.relpath(path, config.folder)
-            seen.update(f"{name}|{stat.st_size}|{stat.st_mtime_ns}".encode())
-    seen.update(repr(sorted(config.roles().items())).encode())
-    return seen.hexdigest()[:16]
 
 
 def find_files(config: Config, source: Source) -> list[Path]:
@@ -57,25 +43,42 @@ def find_files(config: Config, source: Source) -> list[Path]:
     return paths
 
 
+def kind_of(source: Source, path: Path) -> str:
+    """ "csv", "json" or "parquet": as the source says, else as the file is named."""
+    if source.format != "auto":
+        return source.format
+    suffix = [part for part in path.suffixes if part.lower() != ".gz"][-1:] or [".csv"]
+    if kind := FORMATS.get(suffix[0].lower()):
+        return kind
+    raise SourceError(
+        f"{path}: cannot tell the format from {suffix[0]!r}; allowed are "
+        f"{', '.join(sorted(FORMATS))}. "
+        + (
+            "Export it as CSV."
+            if suffix[0].lower() in (".xlsx", ".xls", ".ods")
+            else 'Unpack it, or set format = "csv", "parquet" or "json" for the source.'
+        )
+    )
+
+
+def check_files(source: Source, paths: list[Path]) -> None:
+    """SourceError for the first file that is not what it is to be read as."""
+    for path in paths:
+        check_content(path, kind_of(source, path), source.encoding)
+
+
 def read_function(source: Source, paths: list[Path]) -> str:
     """The DuckDB table function call that reads these files, text kept as text for CSV."""
-    suffix = [part for part in paths[0].suffixes if part != ".gz"][-1:] or [".csv"]
-    kind = source.format if source.format != "auto" else FORMATS.get(suffix[0].lower())
-    files = literal([str(path) for path in paths])
+    kind, files = kind_of(source, paths[0]), literal([str(path) for path in paths])
     if kind == "parquet":
         return f"read_parquet({files}, union_by_name = true, file_row_number = false)"
     if kind == "json":
         return f"read_json({files}, union_by_name = true)"
-    if kind == "csv":
-        delimiter = f", delim = {literal(source.delimiter)}" if source.delimiter else ""
-        # Everything as text: the sniffer looks at the first rows only, and 00123 is not 123.
-        return (
-            f"read_csv({files}, all_varchar = true, header = true, "
-            f"store_rejects = true, nullstr = {literal(MISSING)}{delimiter})"
-        )
-    raise SourceError(
-        f"{paths[0]}: cannot tell the format from {suffix[0]!r}; allowed are "
-        f'{", ".join(sorted(FORMATS))}. Set format = "csv", "parquet" or "json" for the source.'
+    # Everything as text: the sniffer looks at the first rows only, and 00123 is not 123.
+    return (
+        f"read_csv({files}, all_varchar = true, header = true, "
+        f"store_rejects = true, "
+        f"encoding = {literal(source.encoding)}{dialect(source, paths)})"
     )
 
 
@@ -89,23 +92,111 @@ class Scan:
 def scan(con: duckdb.DuckDBPyConnection, config: Config, source: Source) -> Scan:
     """Find a source's files and columns; SourceError for what cannot be read or is not mapped right."""
     files = find_files(config, source)
-    relation = read_function(source, files)
+    check_files(source, files)
     try:
-        described = con.execute(f"describe select * from {relation}").fetchall()
+        relation, types = described(con, read_function(source, files))
     except duckdb.Error as error:
-        raise SourceError(unreadable(source, files, error)) from None
-    types = {row[0]: row[1] for row in described}
+        raise SourceError(unreadable(files, error, source)) from None
+    check_columns(files, types)
+    _check_mapped(config, source, files, types)
+    _check_format(con, config, source)
+    return Scan(*_apart(source, relation, types), files)
+
+
+def _apart(source: Source, relation: str, types: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """Unmapped columns that are called as our own keys become `source_<name>`."""
+    named: dict[str, str] = {}
+    for name in types:
+        if name.lower() in OUR_KEYS and name not in source.columns.taken():
+            other = f"source_{name}"
+            while other.lower() in {column.lower() for column in types}:
+                other = f"source_{other}"
+            named[name] = other
+    if not named or source.kind != "events":
+        return relation, types
+    listed = ", ".join(f"{identifier(old)} as {identifier(new)}" for old, new in named.items())
+    return (
+        f"(select * rename ({listed}) from {relation})",
+        {named.get(name, name): type_ for name, type_ in types.items()},
+    )
+
+
+def _check_mapped(config: Config, source: Source, files: list[Path], types: dict[str, str]) -> None:
+    """SourceError for a column that the source lacks."""
+    is_unsplit = len(types) == 1 and any(sign in next(iter(types)) for sign in ",;\t|")
+    remedy = "Mend `delimiter`." if is_unsplit else "Mend the mapping."
     for column in sorted(source.columns.used() | set(source.attributes)):
         if column not in types:
             raise SourceError(
                 f'{config.origin}: source "{source.name}": {files[0].name} has no column "{column}"; '
-                f"its columns are {', '.join(types)}. Mend the mapping."
+                f"its columns are {', '.join(types)}. {remedy}{nearest(column, types)}"
             )
-    return Scan(relation, types, files)
 
 
-def unreadable(source: Source, files: list[Path], error: Exception) -> str:
-    first = str(error).strip().splitlines()[0]
-    return (
-        f'{files[0]}: source "{source.name}" cannot be read: {first}. Check the file and `format`.'
-    )
+def described(con: duckdb.DuckDBPyConnection, relation: str) -> tuple[str, dict[str, str]]:
+    """(FROM clause, column -> type): a column of several JSON types is read as its text."""
+    types = {row[0]: row[1] for row in con.execute(f"describe from {relation}").fetchall()}
+    mixed = [identifier(name) for name, type_ in types.items() if type_ == "JSON"]
+    if mixed:
+        texts = ", ".join(f"{name} ->> '$' as {name}" for name in mixed)
+        relation = f"(select * replace ({texts}) from {relation})"
+        types |= {name: "VARCHAR" for name, type_ in types.items() if type_ == "JSON"}
+    return relation, types
+
+
+def check_columns(files: list[Path], types: dict[str, str]) -> None:
+    """SourceError for files without columns, which DuckDB reads as one that it names itself."""
+    if list(types) == ["json"]:
+        raise SourceError(
+            f"{files[0]}: holds no JSON objects; allowed is one object a line, or a list of them. "
+            f"Check the file."
+        )
+    if list(types) == ["column0"]:
+        raise SourceError(
+            f"{files[0]}: has no header; allowed is text whose first line names the columns. "
+            f"Check the file."
+        )
+
+
+def _check_format(con: duckdb.DuckDBPyConnection, config: Config, source: Source) -> None:
+    if not source.at_format:
+        return
+    try:
+        con.execute(f"select try_strptime('', {literal(source.at_format)})")
+    except duckdb.Error as error:
+        raise ConfigError(
+            f'{config.origin}: source "{source.name}": at_format = "{source.at_format}" is no format '
+            f"({first_line(error).rpartition(': ')[2]}); allowed is one such as %d/%m/%Y %H:%M. Mend it."
+        ) from None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error without its full stop, for a sentence to go on after it."""
+    return str(error).strip().splitlines()[0].rstrip(" .")
+
+
+def unreadable(files: list[Path], error: Exception, source: Source | None = None) -> str:
+    """One message for what DuckDB says of files it cannot read."""
+    said = str(error)
+    named = next((path for path in files if str(path) in said or path.name in said), files[0])
+    where = f'{named}: source "{source.name}"' if source else f"{named}:"
+    for sign, told in _KNOWN.items():
+        if sign in said:
+            return f"{where} cannot be read: {told.format(name=named.name)}"
+    return f"{where} cannot be read: {first_line(error)}. Check the file and `format`."
+
+
+# What DuckDB says -> what it means here.
+_KNOWN = {
+    "end of GZIP": "its gzip stream ends too early; allowed is a whole one. "
+    "Copy or download the file again.",
+    "GZIP": "its gzip stream is broken; allowed is a whole one. Copy or download the file again.",
+    "not latin-1 encoded": "it has bytes that Latin-1 does not; it may be Windows-1252. "
+    "Convert it: iconv -f windows-1252 -t utf-8 {name} > utf8_{name}.",
+    "not utf-16 encoded": "it is not UTF-16 throughout; allowed is what `encoding` says. "
+    "Mend the file, or set another encoding.",
+    "Error when sniffing file": "no delimiter and quoting fits its lines; allowed is text with the "
+    "same columns in every line. Check the file, or set `delimiter` and `quote`.",
+    "unicode": "its header is not UTF-8; allowed is what `encoding` says. "
+    'Set encoding = "latin-1" for the source, or convert the file.',
+}

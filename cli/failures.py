@@ -6,12 +6,12 @@ import traceback
 from collections.abc import Iterator
 
 import typer
+from behavsql.cli import ctrl_c
 from typer.core import TyperGroup
 
 from behavsql.errors import BehavsqlError
 
 FAILED = 1
-INTERRUPTED = 130
 
 
 class Failsafe(TyperGroup):
@@ -28,16 +28,20 @@ class Failsafe(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> object:
         try:
+            ctrl_c.begin()
             result = super().invoke(ctx)
             sys.stdout.flush()  # here, where a reader that has gone away is still handled
             return result
         except (KeyboardInterrupt, Exception) as error:
+            ctrl_c.end()
             is_ours = isinstance(error, BehavsqlError)
             if hasattr(error, "exit_code") and not is_ours:
                 raise  # the command line parser's own: usage errors, --help, exits
             if ctx.params.get("debug"):
                 traceback.print_exception(error)
             raise typer.Exit(_explain(error)) from None
+        finally:
+            ctrl_c.end()
 
 
 def _explain(error: BaseException) -> int:
@@ -47,11 +51,21 @@ def _explain(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FAILED
     if any(_is_interrupt(cause) for cause in _causes(error)):
-        print("stopped; the published warehouse is as it was", file=sys.stderr)
-        return INTERRUPTED
+        sys.stderr.flush()
+        if ctrl_c.is_heeded():
+            ctrl_c.leave()  # all is closed by now, and Python's own end would not heed another press
+        print(ctrl_c.MESSAGE, end="", file=sys.stderr)
+        return ctrl_c.INTERRUPTED
     if isinstance(error, BehavsqlError):
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        print(
+            f"Error: {error.filename}: {error.strerror}; allowed is a place you may read and write, "
+            f"with room left. Check its permissions and the disk.",
+            file=sys.stderr,
+        )
+        return FAILED
     first = next(iter(str(error).splitlines()), "")
     print(
         f"Error: unexpected {type(error).__name__}: {first} (run again with --debug)",

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from behavsql.cli import show
@@ -63,7 +62,7 @@ def show_file(project: Path, table: str, as_json: bool) -> None:
 def lock(project: Path, as_json: bool) -> None:
     """Rewrite versions.toml; SqlFileError lists the files that changed under their old version."""
     folder = _folder_to_lock(project)
-    found = _only_in(folder, Catalog.load(folder))
+    found = Catalog.load(folder).only_in(folder)
     path = folder / VERSIONS
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     try:
@@ -75,7 +74,7 @@ def lock(project: Path, as_json: bool) -> None:
     if problems := catalog.unbumped(found, locked):
         raise SqlFileError("\n".join(problems))
     new = catalog.render_lock(found)
-    path.write_text(new, encoding="utf-8")
+    _write(path, new)
     count = len(found.files) + len(found.macros)
     if as_json:
         show.write_json({"path": str(path), "files": count, "changed": new != old})
@@ -96,19 +95,6 @@ def _folder_to_lock(project: Path) -> Path:
     )
 
 
-def _only_in(folder: Path, found: Catalog) -> Catalog:
-    inside = folder.resolve()
-    own = [
-        name
-        for name, file in found.files.items()
-        if Path(str(file.path)).resolve().is_relative_to(inside)
-    ]
-    macros = [
-        macro for macro in found.macros if Path(str(macro.path)).resolve().is_relative_to(inside)
-    ]
-    return replace(found, files={name: found.files[name] for name in own}, macros=tuple(macros))
-
-
 def new(project: Path, kind: str, name: str, as_json: bool) -> None:
     """Write a starter that already builds; ConfigError rather than overwrite or override."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -126,8 +112,7 @@ def new(project: Path, kind: str, name: str, as_json: bool) -> None:
             f"sql new: {kind}.{name} is shipped with behavsql; allowed is a new name. "
             f"To override it: behavsql sql show {kind}.{name} > {shown(path)}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(STARTERS[kind].replace("NAME", name), encoding="utf-8")
+    _write(path, STARTERS[kind].replace("NAME", name))
     if as_json:
         show.write_json({"path": str(path), "table": f"{kind}.{name}"})
         return
@@ -135,3 +120,14 @@ def new(project: Path, kind: str, name: str, as_json: bool) -> None:
     print(
         f"It builds as it stands: edit it, then `behavsql build -s {kind}.{name}`.", file=sys.stderr
     )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{shown(path)}: cannot be written ({error.strerror}); allowed is a project you may write "
+            f"to. Copy it, or name another project's config with --config."
+        ) from None

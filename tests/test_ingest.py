@@ -491,7 +491,7 @@ def test_duplicates_are_what_the_source_says(tmp_path, dedupe, left):
         ("e.csv", HEAD, {}, 'source "shop" has a header but no rows; allowed is at least one'),
         ("e.csv", "", {}, "e.csv: the file is empty; allowed is a file with a header and rows"),
         ("e.xlsx", "PK", {}, "cannot tell the format from '.xlsx'; allowed are .csv, .json, .jsonl"),
-        ("e.parquet", "no parquet", {}, 'e.parquet: source "shop" cannot be read: '),
+        ("e.parquet", "no parquet", {}, "e.parquet: is text (CSV?) and not Parquet; allowed is what"),
         ("e.json", '{"user": 1', {}, 'e.json: source "shop" cannot be read: '),
     ],
 )  # fmt: skip

@@ -334,8 +334,10 @@ def test_a_dry_run_prints_the_file_and_writes_none(tmp_path: Path, monkeypatch) 
     assert not Path("behavsql.toml").exists()
 
 
-def test_a_file_that_is_not_utf8_says_so(tmp_path: Path) -> None:
+def test_a_file_in_latin1_is_read_as_such(tmp_path: Path) -> None:
     rows = "".join(f"Jürgen{n},2024-01-0{n % 9 + 1}\n" for n in range(50))
     (tmp_path / "events.csv").write_bytes(f"user_id,timestamp\n{rows}".encode("latin-1"))
-    with pytest.raises(SourceError, match="no line can be read; allowed is text in UTF-8"):
-        sniff_config([tmp_path / "events.csv"])
+    found = sniff([str(tmp_path / "events.csv")], Choices())[0]
+    assert found.raw["encoding"] == "latin-1"
+    assert found.why["encoding"] == "a guess: 50 letters are not UTF-8"
+    assert found.rows[0][0] == "Jürgen0"

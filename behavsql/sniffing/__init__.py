@@ -7,15 +7,19 @@ is asked: what the data cannot tell is either given as a choice or said as a dou
 import glob
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import duckdb
 
 from behavsql.config import Settings, Source
 from behavsql.errors import ConfigError, SourceError, nearest
-from behavsql.sources import read_function
+from behavsql.interrupts import interruptible
+from behavsql.sniffing.text_files import Reading, reading_of
+from behavsql.sources import check_columns, check_files, described, read_function, unreadable
 
 
 @dataclass(frozen=True)
@@ -89,31 +93,45 @@ def sniff(patterns: list[str], choices: Choices) -> list[Sniffed]:
     """Look at files and globs; files of one shape in one folder become one source."""
     from behavsql.sniffing.source import SourceSniffer
 
-    with duckdb.connect() as con:
+    units = get_args(Source.model_fields["at_unit"].annotation)
+    if choices.at_unit and choices.at_unit not in units:
+        raise ConfigError(
+            f"--at-unit: it is {choices.at_unit!r}; allowed are {', '.join(units)}. Choose one."
+        )
+    with duckdb.connect() as con, interruptible(con):
         con.execute("set enable_progress_bar = false; set timezone = 'UTC'")
-        sources = [(path, relation_of(files)) for path, files in _grouped(con, patterns)]
+        sources = _grouped(con, patterns)
         _check_choices(con, sources, choices)
-        found = [SourceSniffer(con, path, relation, choices).run() for path, relation in sources]
+        found = []
+        for path, files in sources:
+            with readable(files):
+                found.append(SourceSniffer(con, path, files, choices).run())
     if all(source.missing for source in found):
         raise ConfigError(found[0].missing)
     _name_apart(found)
     return found
 
 
-def relation_of(files: list[Path]) -> str:
-    """The FROM clause that reads these files, as a build will."""
-    return read_function(Source.model_construct(format="auto", delimiter=None), files)
-
-
-def column_types(con: duckdb.DuckDBPyConnection, path: str, relation: str) -> dict[str, str]:
-    """Column -> DuckDB type; SourceError if the file cannot be read."""
+@contextmanager
+def readable(files: list[Path]) -> Iterator[None]:
+    """What DuckDB says of these files as a SourceError."""
     try:
-        return {row[0]: row[1] for row in con.execute(f"describe from {relation}").fetchall()}
+        yield
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
-        first = str(error).strip().splitlines()[0]
-        raise SourceError(
-            f"{path}: cannot be read: {first}. Check the file and its format."
-        ) from None
+        raise SourceError(unreadable(files, error)) from None
+
+
+def look(
+    con: duckdb.DuckDBPyConnection, files: list[Path], reading: Reading
+) -> tuple[str, dict[str, str]]:
+    """(FROM clause, column -> type) of files that are what their names say, as a build sees them."""
+    check_files(reading.source, files)
+    with readable(files):
+        relation, types = described(con, read_function(reading.source, files))
+    check_columns(files, types)
+    return relation, types
 
 
 def _grouped(con: duckdb.DuckDBPyConnection, patterns: list[str]) -> list[tuple[str, list[Path]]]:
@@ -131,7 +149,7 @@ def _grouped(con: duckdb.DuckDBPyConnection, patterns: list[str]) -> list[tuple[
             sources.append((whole, [_checked(file) for file in files]))
         else:
             path = _checked(Path(whole))
-            columns = tuple(column_types(con, whole, relation_of([path])))
+            columns = tuple(look(con, [path], reading_of([path]))[1])
             singles.setdefault((path.parent, path.suffix, columns), []).append(path)
     for (folder, suffix, _), files in singles.items():
         # Names, not paths: up to the first character in which they differ.
@@ -163,10 +181,12 @@ def _checked(path: Path) -> Path:
 
 
 def _check_choices(
-    con: duckdb.DuckDBPyConnection, sources: list[tuple[str, str]], choices: Choices
+    con: duckdb.DuckDBPyConnection, sources: list[tuple[str, list[Path]]], choices: Choices
 ) -> None:
     """Refuse a column that no file has."""
-    known = [name for path, relation in sources for name in column_types(con, path, relation)]
+    if not choices.columns():
+        return
+    known = [name for _, files in sources for name in look(con, files, reading_of(files))[1]]
     for option, columns in choices.columns().items():
         for column in columns:
             if column not in known:

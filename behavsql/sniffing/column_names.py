@@ -62,8 +62,10 @@ def plays(part: str, name: str) -> int | None:
 
     >>> [plays("user_id", name) for name in ("CustomerID", "id_student", "user_agent")]
     [2, 8, None]
+
+    What follows a colon is a type, as in the atomic files of recommender libraries: `user_id:token`.
     """
-    joined = re.sub(r"[^a-z0-9]", "", name.lower())
+    joined = re.sub(r"[^a-z0-9]", "", name.lower().partition(":")[0])
     words, around = _NAMES[part]
     for rank, word in enumerate(words.split()):
         if re.fullmatch(f"(?:{around})*{word}(?:{around})*", joined):
@@ -76,6 +78,16 @@ def best(part: str, names: Iterable[str]) -> list[str]:
     ranked = [(rank, not _PROXY.search(name), place, name) for place, name in enumerate(names)
               if (rank := plays(part, name)) is not None]  # fmt: skip
     return [name for *_, name in sorted(ranked)]
+
+
+def is_user_agent(name: str) -> bool:
+    """Whether a name is one of the browser's user agent.
+
+    >>> [is_user_agent(name) for name in ("HTTP_USER_AGENT", "ua", "agent_id")]
+    [True, True, False]
+    """
+    joined = re.sub(r"[^a-z0-9]", "", name.lower())
+    return bool(re.fullmatch("(http|browser|client|request)?(user)?agent(string)?|ua", joined))
 
 
 def may_identify(name: str) -> bool:

@@ -3,6 +3,7 @@
 import duckdb
 from pydantic import ValidationError
 
+from behavsql import refused_lines
 from behavsql.config import Settings, Source
 from behavsql.errors import ConfigError
 from behavsql.mapping import event_columns
@@ -10,7 +11,10 @@ from behavsql.quoting import identifier
 from behavsql.sniffing import Sniffed
 
 SHOWN_ROWS = 3
-PARTS = ("user_id", "event_at", "event_type", "item_id", "value", "quantity", "category", "title")
+PARTS = (
+    "user_id", "event_at", "event_type", "item_id", "value", "quantity", "category", "title",
+    "user_agent",
+)  # fmt: skip
 
 
 def measure(
@@ -32,9 +36,11 @@ def measure(
     user, at = sql["user_id"], sql["event_at"]
     latest = "now()::timestamp + interval 1 day"
     possible = f"filter ({at} between timestamp '{Settings().min_date}' and {latest})"
-    rows, known, users, first, last, timed, dated = con.execute(
+    refused_lines.forget(con)
+    rows, known, users, first, last, timed, dated, unread = con.execute(
         f"select count(*), count({user}), count(distinct {user}), min({at}) {possible}, "
-        f"max({at}) {possible}, count({at}), count(*) {possible} from {relation}"
+        f"max({at}) {possible}, count({at}), count(*) {possible}, count({sql['unread_value']}) "
+        f"from {relation}"
     ).fetchall()[0]
     found.unknown_users = 1 - known / rows
     found.facts = f"{rows:,} rows, {users:,} users"
@@ -43,6 +49,28 @@ def measure(
     _doubt(found, "user_id", rows - known, "have none")
     _doubt(found, "event_at", rows - timed, "hold no readable time")
     _doubt(found, "event_at", timed - dated if source.has_dates else 0, "lie in no possible year")
+    amounts = " or ".join(part for part in ("value", "price", "quantity") if part in columns)
+    _doubt(found, amounts, unread, "hold no readable number")
+    if users == rows > 1:
+        found.doubts.append(
+            "user_id: every row has another user; predictions need users who come back (--user)."
+        )
+
+
+def note_refused(con: duckdb.DuckDBPyConnection, found: Sniffed) -> None:
+    """Say how many lines of the last read have no place; SourceError if they cannot be counted."""
+    refused_lines.check_quotes(con)
+    counts = refused_lines.count_refused(con)
+    if misread := counts.pop("INVALID ENCODING", 0):
+        is_told = any(doubt.startswith("encoding:") for doubt in found.doubts)
+        remedy = "" if is_told else '; if they are Latin-1, set encoding = "latin-1"'
+        found.doubts.append(
+            f"encoding: {misread:,} lines are not UTF-8 and will be rejected{remedy}."
+        )
+    if misshapen := sum(counts.values()):
+        found.doubts.append(
+            f"lines: {misshapen:,} have another shape than the rest and will be rejected."
+        )
 
 
 def _source(found: Sniffed) -> Source:

@@ -1,32 +1,38 @@
 """One source under inspection: its parts are given their columns one by one."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from behavsql import refused_lines
 from behavsql.config import DEFAULT_TYPES
 from behavsql.errors import ConfigError, SourceError
 from behavsql.quoting import identifier
-from behavsql.sniffing import Choices, Sniffed, column_types
+from behavsql.sniffing import Choices, Sniffed, look
 from behavsql.sniffing import column_names as names
-from behavsql.sniffing.column_looks import Look, column_looks, time_reading
-from behavsql.sniffing.measure import measure
+from behavsql.sniffing.column_looks import HALF, MOSTLY, Look, column_looks
+from behavsql.sniffing.measure import measure, note_refused
+from behavsql.sniffing.text_files import reading_of
+from behavsql.sniffing.times import take_time
 
 SAMPLE_ROWS = 20_000
 MOST_WORDS = 50
 MOST_TYPES = 100  # more different values than this in a sample are no event types
 MOST_FACTS = 20
+AMOUNTS = ("value", "price", "quantity")
 
 
 class SourceSniffer:
     """`run` looks at one source and returns what it found."""
 
     def __init__(
-        self, con: duckdb.DuckDBPyConnection, path: str, relation: str, choices: Choices
+        self, con: duckdb.DuckDBPyConnection, path: str, files: list[Path], choices: Choices
     ) -> None:
-        self.con, self.path, self.relation, self.choices = con, path, relation, choices
-        self.types = column_types(con, path, relation)
+        self.con, self.path, self.choices = con, path, choices
+        reading = reading_of(files)
+        self.relation, self.types = look(con, files, reading)
         given = choices.columns()
         self.given = {
             option: columns
@@ -35,42 +41,42 @@ class SourceSniffer:
         }
         self.columns: dict[str, Any] = {}
         self.used: set[str] = set()
-        self.found = Sniffed({"name": "events", "path": path})
+        self.found = Sniffed({"name": "events", "path": path} | reading.raw)
+        self.found.why |= reading.why
+        self.found.doubts += reading.doubts
         self._sample()
         self.looks = column_looks(con, self.types)
 
     def _sample(self) -> None:
-        try:
-            self.con.execute(
-                f"create or replace temp table sample as from {self.relation} limit {SAMPLE_ROWS}"
-            )
-        except duckdb.Error as error:
-            first = str(error).strip().splitlines()[0]
-            raise SourceError(f"{self.path}: cannot be read: {first}. Check the file.") from None
-        if not self.con.execute("select count(*) from sample").fetchall()[0][0]:
-            refused = self.con.execute(
-                "select 1 from duckdb_tables() where table_name = 'reject_errors' and estimated_size > 0"
-            ).fetchall()
-            if refused:
-                raise SourceError(
-                    f"{self.path}: no line can be read; allowed is text in UTF-8 with the same columns "
-                    f"in every line. Convert it, for example: iconv -f latin1 -t utf-8."
-                )
+        refused_lines.forget(self.con)
+        self.con.execute(
+            f"create or replace temp table sample as from {self.relation} limit {SAMPLE_ROWS}"
+        )
+        if self.con.execute("select count(*) from sample").fetchall()[0][0]:
+            return
+        if refused_lines.count_refused(self.con):
             raise SourceError(
-                f"{self.path}: has a header but no rows; allowed is at least one. Check the file."
+                f"{self.path}: no line can be read; allowed is text in UTF-8, Latin-1 or UTF-16 with "
+                f"the same columns in every line. Convert it, for example: "
+                f"iconv -f windows-1252 -t utf-8."
             )
+        raise SourceError(
+            f"{self.path}: has a header but no rows; allowed is at least one. Check the file."
+        )
 
     def run(self) -> Sniffed:
         """Decide every part; without a user or a time these are facts about items or users."""
         reserved = {name for columns in self.given.values() for name in columns}
         self.used |= reserved  # so that no part takes what another was given
-        has_user, has_time = self._user(), self._time()
+        self._check_amounts()
+        has_user, has_time = self._user(), take_time(self)
         self._item()
         if has_user and has_time:
             self._type()
             self._amounts()
         for part in ("category", "title"):
             self._take(part, None, lambda look: not look.is_temporal)
+        self._user_agent()
         self.found.raw["columns"] = self.columns
         self.found.unused = [name for name in self.types if name not in self.used]
         if has_user and has_time:
@@ -78,9 +84,11 @@ class SourceSniffer:
             measure(self.con, self.relation, self.types, self.found)
         else:
             self._as_facts(has_user)
+        note_refused(self.con, self.found)
         return self.found
 
-    def _assign(self, part: str, column: str, why: str) -> None:
+    def assign(self, part: str, column: str, why: str) -> None:
+        """Give a part its column, and note what told so."""
         self.columns[part] = column
         self.used.add(column)
         self.found.why[part] = why
@@ -88,13 +96,13 @@ class SourceSniffer:
     def _take(self, part: str, option: str | None, accept: Callable[[Look], bool]) -> bool:
         """Give a part its column: the chosen one, else the best named that is accepted."""
         if option in self.given:
-            self._assign(part, self.given[option][0], "given")
+            self.assign(part, self.given[option][0], "given")
             return True
         fitting = [name for name in names.best(part, self.types) if name not in self.used]
         fitting = [name for name in fitting if accept(self.looks[name])]
         if not fitting:
             return False
-        self._assign(part, fitting[0], "by its name")
+        self.assign(part, fitting[0], "by its name")
         if option and fitting[1:]:
             self.found.doubts.append(
                 f"{part}: {' or '.join(fitting[1:])} would fit too (--{option} {fitting[1]})."
@@ -106,6 +114,12 @@ class SourceSniffer:
             self.columns["user_id"] = self.given["user"]
             self.found.why["user_id"] = "given, together one user"
             return True
+        for name in self.given.get("user", [])[:1]:
+            if self.looks[name].is_temporal:
+                raise ConfigError(
+                    f"--user: {name} holds times such as {self.looks[name].example!r}, which name no "
+                    f"user; its columns are {', '.join(self.types)}. Name another."
+                )
         if self._take("user_id", "user", lambda look: not look.is_temporal):
             return True
         ids = [
@@ -114,10 +128,10 @@ class SourceSniffer:
             and 1 < look.distinct < look.filled
         ]  # fmt: skip
         if not ids or not any(look.is_temporal for look in self.looks.values()):
-            return self._miss("user", "is named after users")
+            return self.miss("user", "is named after users")
         column = max(ids, key=lambda name: (self.looks[name].distinct, name))
         each = self.looks[column].filled / self.looks[column].distinct
-        self._assign("user_id", column, f"a guess: an id with {each:.1f} rows each")
+        self.assign("user_id", column, f"a guess: an id with {each:.1f} rows each")
         self.found.doubts.append(
             f"user_id: no column is named after users; {column} was taken (--user sets another)."
         )
@@ -128,7 +142,7 @@ class SourceSniffer:
             names.plays(part, name) is not None for part in ("item_id", "category", "event_type")
         )
 
-    def _miss(self, option: str, what: str) -> bool:
+    def miss(self, option: str, what: str) -> bool:
         """Note that these are no events; always False."""
         hint = " (a mere position: --at-unit order)" if option == "time" else ""
         self.found.missing = self.found.missing or (
@@ -136,56 +150,6 @@ class SourceSniffer:
             f"Name it with --{option} COLUMN{hint}."
         )
         return False
-
-    def _time(self) -> bool:
-        named = [name for name in names.best("event_at", self.types) if name not in self.used]
-        dated = [
-            name for name, look in self.looks.items() if look.is_temporal and name not in self.used
-        ]
-        candidates = self.given.get("time") or [*named, *dated]
-        for column in candidates:
-            reading = time_reading(self.con, column, self.looks[column])
-            if self.choices.at_unit:
-                is_time = self.looks[column].is_temporal == (self.choices.at_unit == "timestamp")
-                reading = {"at_unit": self.choices.at_unit} if is_time else None
-            if reading is not None:
-                why = "the only times there are" if column not in named else "by its name"
-                self._assign("event_at", column, "given" if "time" in self.given else why)
-                self._note_reading(column, reading)
-                return True
-        return self._refuse_time(candidates)
-
-    def _note_reading(self, column: str, reading: dict[str, str]) -> None:
-        self.found.raw |= {key: reading[key] for key in ("at_unit", "at_format") if key in reading}
-        self.found.why |= dict.fromkeys(
-            reading, "given" if self.choices.at_unit else "by its values"
-        )
-        if "doubt" in reading:
-            self.found.doubts.append(f"event_at: {reading['doubt']}")
-        type_ = self.types[column]
-        has_zone = type_ == "DATE" or "ZONE" in type_  # a date needs none
-        if "at_unit" not in reading and not has_zone:
-            self.found.doubts.append("at_timezone: times without a zone are taken as UTC.")
-
-    def _refuse_time(self, candidates: list[str]) -> bool:
-        """Numbers of an unknown unit are an error where there is a user; else these are facts."""
-        numbers = [name for name in candidates if self.looks[name].is_number]
-        if "user_id" in self.columns and numbers and not self.choices.at_unit:
-            middle = self.looks[numbers[0]].middle or 0
-            raise ConfigError(
-                f"{self.path}: {numbers[0]} holds numbers such as {middle:g}, whose unit cannot be "
-                f"told; allowed are days, seconds, order, epoch, epoch_ms, epoch_us. "
-                f"Add for example --at-unit days."
-            )
-        if "time" in self.given or (candidates and self.choices.at_unit):
-            look = self.looks[candidates[0]]
-            raise ConfigError(
-                f"{self.path}: {candidates[0]} holds {look.type} such as {look.example!r}, which "
-                f"cannot be read as {self.choices.at_unit or 'a time'}; its columns are "
-                f"{', '.join(self.types)}. "
-                f"Name another with --time, or its unit with --at-unit."
-            )
-        return self._miss("time", "holds times")
 
     def _item(self) -> None:
         if not self._take("item_id", "item", lambda look: not look.is_temporal):
@@ -197,7 +161,7 @@ class SourceSniffer:
         chosen = self.given.get("type", [None])[0]
         if chosen:
             part = "type_flag" if self.looks[chosen].is_flag else "event_type"
-            self._assign(part, chosen, "given")
+            self.assign(part, chosen, "given")
         elif not self._take(
             "event_type", "type", lambda look: look.distinct <= MOST_TYPES and not look.is_flag
         ):
@@ -231,10 +195,45 @@ class SourceSniffer:
 
     def _amounts(self) -> None:
         if "value" in self.given or "price" not in self.given:
-            self._take("value", "value", lambda look: look.is_number)
+            self._take("value", "value", lambda look: look.is_amount)
         if "price" in self.given or "value" not in self.columns:
-            self._take("price", "price", lambda look: look.is_number)
-        self._take("quantity", "quantity", lambda look: look.is_number)
+            self._take("price", "price", lambda look: look.is_amount)
+        self._take("quantity", "quantity", lambda look: look.is_amount)
+        self._decimal()
+
+    def _check_amounts(self) -> None:
+        """Refuse an option that names a column without numbers."""
+        for option in ("value", "price", "quantity"):
+            for column in self.given.get(option, []):
+                look = self.looks[column]
+                if look.amount < HALF or look.is_temporal:
+                    raise ConfigError(
+                        f"--{option}: {column} holds {look.type} such as {look.example!r}, which is "
+                        f"no number; its columns are {', '.join(self.types)}. Name another."
+                    )
+
+    def _decimal(self) -> None:
+        """The decimal sign of amounts that are text: one for the whole source."""
+        mapped = [self.columns[part] for part in AMOUNTS if part in self.columns]
+        looks = [self.looks[name] for name in mapped if self.looks[name].type == "VARCHAR"]
+        if any(look.by_comma > look.by_point for look in looks):
+            self.found.raw["decimal"] = ","
+            self.found.why["decimal"] = "by the amounts"
+        elif unsure := next((look for look in looks if look.is_ambiguous), None):
+            self.found.doubts.append(
+                f"decimal: {unsure.example!r} was read with a decimal point; if its comma or point "
+                f'means the other thing, set decimal = ",".'
+            )
+
+    def _user_agent(self) -> None:
+        """The column that tells programs from people: by its name, or by what it holds."""
+        looks = {name: look for name, look in self.looks.items() if look.type == "VARCHAR"}
+        free = [name for name in looks if name not in self.used]
+        named = [name for name in free if names.is_user_agent(name) and looks[name].agents >= HALF]
+        alike = [name for name in free if looks[name].agents >= MOSTLY]
+        if named or alike:
+            why = "by its name" if named else "by its values"
+            self.assign("user_agent", (named or alike)[0], why)
 
     def _default_type(self) -> None:
         if "type_flag" in self.columns:
@@ -271,5 +270,6 @@ class SourceSniffer:
         self.found.doubts = []
         self.found.raw |= {"kind": kind, "attributes": self.found.unused[:MOST_FACTS]}
         self.found.unused = self.found.unused[MOST_FACTS:]
+        refused_lines.forget(self.con)
         rows = self.con.execute(f"select count(*) from {self.relation}").fetchall()[0][0]
         self.found.facts = f"{rows:,} rows of facts about {kind}"
