@@ -3,26 +3,38 @@
 warehouse/behaviour.duckdb      what people open; replaced whole, never written in place
 warehouse/.work/build.duckdb    the state that builds go on from
 warehouse/.work/raw.duckdb      the input as it was read; never published
-warehouse/.work/versions/       the last published files, for going back
+warehouse/.work/versions/       the last published files, for going back; named by when (mtime, ns)
+warehouse/.work/*.damaged-1     what could not be opened any more and was replaced
 """
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 
 from behavsql.config import Config
+from behavsql.database_file import (
+    PRIVATE,
+    STORAGE_VERSION,
+    DamagedError,
+    aside_name,
+    damage,
+    explained,
+    open_file,
+    reading,
+    set_aside,
+)
 from behavsql.errors import LockedError, WarehouseError
 from behavsql.interrupts import interruptible
 from behavsql.quoting import identifier, literal
 
 FILE_NAME = "behaviour.duckdb"
-STORAGE_VERSION = "v1.4.0"  # the oldest client that must be able to read what is published
 KEPT_VERSIONS = 3
-PRIVATE = 0o600
 
 
 class Warehouse:
@@ -61,91 +73,158 @@ class Warehouse:
         finally:
             lock.release()
 
+    def is_building(self) -> bool:
+        """Whether a build holds the lock; nothing is changed by asking. False where that is unknown."""
+        try:
+            import fcntl
+        except ImportError:  # Windows: there the files themselves refuse to be opened
+            return False
+        try:
+            handle = os.open(self.work / "build.lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
     @contextmanager
     def building(self, config: Config) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The build database, open for writing with `raw` attached; closed on every path."""
+        """The build database, open for writing with `raw` attached; closed on every path.
+
+        What does not fit into memory_limit is spilled to `.work/spill`, which is gone afterwards.
+        """
+        spill = self.work / "spill"
+        shutil.rmtree(spill, ignore_errors=True)  # of a build that was killed
         con = open_file(self.build)
         try:
-            con.execute(
-                f"attach {literal(str(self.raw))} as raw (storage_version {literal(STORAGE_VERSION)})"
-            )
-            _limit(con, config)
+            with explained(self.raw):
+                con.execute(
+                    f"attach {literal(str(self.raw))} as raw (storage_version {literal(STORAGE_VERSION)})"
+                )
+            limit(con, config)
+            con.execute(f"set temp_directory = {literal(str(spill))}")
             for path in (self.build, self.raw):
                 path.chmod(PRIVATE)
             with interruptible(con):
                 yield con
         finally:
             con.close()
+            shutil.rmtree(spill, ignore_errors=True)
 
-    def publish(self, con: duckdb.DuckDBPyConnection, mode: int) -> None:
-        """Copy the build to the published file in one step that readers cannot see half of.
+    def set_aside_damaged(self) -> list[str]:
+        """Make room for a build from nothing: move away what cannot be opened; what was done."""
+        damaged = [(path, why) for path in (self.build, self.raw) if (why := damage(path))]
+        return [
+            f"{path}: cannot be opened ({why}); kept as {set_aside(path, self.work).name}"
+            for path, why in damaged
+        ]
+
+    def lost(self) -> dict[str, str]:
+        """Step -> why its result is not to be had, whatever the records say."""
+        found = {}
+        if not self.published.exists():
+            found["publish"] = "the published file is gone"
+        elif why := damage(self.published):
+            found["publish"] = f"the published file cannot be opened: {why}"
+        if self.build.exists() and not self.raw.exists():
+            found["raw.events"] = f"{self.raw.name} is gone"
+        return found
+
+    def publish(self, con: duckdb.DuckDBPyConnection, mode: int) -> Path | None:
+        """Copy the build to the published file in one step that readers cannot see half of."""
+        con.execute("checkpoint")
+        limits = con.execute(
+            "select name, value from duckdb_settings() where name in ('threads', 'memory_limit')"
+        ).fetchall()
+        return self.put(self.build, mode, dict(limits))
+
+    def put(
+        self, source: Path, mode: int, limits: Mapping[str, object] = MappingProxyType({})
+    ) -> Path | None:
+        """Publish a copy of `source`; under which name a damaged published file was kept, if one was.
 
         The copy is tried first (every view selected once), flushed to disk, then renamed over the
-        old file; whoever has the old one open keeps reading it.
+        old file; whoever has the old one open keeps reading it. A kept version that is published
+        again is no kept one any more. LockedError if somebody writes to the old file: what they
+        write next would land beside the new one.
         """
-        con.execute("checkpoint")
-        self._settle()
+        is_sound = self._settle()
         candidate = self.work / "candidate.duckdb"
         for leftover in (candidate, Path(f"{candidate}.wal")):
             leftover.unlink(missing_ok=True)
-        shutil.copyfile(self.build, candidate)
-        _prove(candidate)
+        shutil.copyfile(source, candidate)
+        _prove(candidate, limits)
         with candidate.open("rb") as file:
             os.fsync(file.fileno())
         candidate.chmod(mode)
-        kept = self._keep_version()
+        kept = self._keep(is_sound)
         os.replace(candidate, self.published)
         if kept:
             kept.chmod(PRIVATE)  # not before: until the rename it is the published file itself
+        if source.parent == self.versions:
+            source.unlink()
+        for old in self.kept_versions()[KEPT_VERSIONS:]:
+            old.unlink()
         _sync_folder(self.folder)
+        return None if is_sound else kept
 
-    def _settle(self) -> None:
-        """Replay a write-ahead log beside the published file, which a new file must not inherit."""
+    def _settle(self) -> bool:
+        """Replay a write-ahead log beside the published file, which a new file must not inherit.
+
+        False where the file, or its log, cannot be read: both are then out of use.
+        """
         log = Path(f"{self.published}.wal")
-        if not log.exists():
-            return
         if not self.published.exists():
-            log.unlink()  # of a file that somebody removed
-            return
+            log.unlink(missing_ok=True)  # of a file that somebody removed
+            return True
         try:
-            open_file(self.published).close()
-        except LockedError:
+            with reading(self.published):
+                pass
+            if log.exists():
+                open_file(self.published).close()
+                log.unlink(missing_ok=True)
+        except LockedError as error:
+            who = re.search(r" \(.+?, PID \d+\)", str(error))
             raise LockedError(
-                f"{self.published}: another process is writing to it; allowed are readers. "
-                f"Close that connection and run `behavsql build` again: nothing is lost."
+                f"{self.published}: another process is writing to it{who[0] if who else ''}; allowed "
+                f"are readers. Close that connection and run the command again: nothing is lost."
             ) from None
-        log.unlink(missing_ok=True)
+        except DamagedError:
+            return False
+        return True
 
-    def _keep_version(self) -> Path | None:
+    def _keep(self, is_sound: bool) -> Path | None:
+        """Give the published file a second name: among the versions, or among what is damaged."""
         if not self.published.exists():
             return None
         kept = self.versions / f"{self.published.stat().st_mtime_ns}.duckdb"
+        if not is_sound:
+            kept = aside_name(self.published, self.work)
+            log = Path(f"{self.published}.wal")
+            if log.exists():
+                log.rename(f"{kept}.wal")
         kept.unlink(missing_ok=True)
         try:
             os.link(self.published, kept)
         except OSError:  # a file system without hard links
             shutil.copyfile(self.published, kept)
-        for old in sorted(self.versions.glob("*.duckdb"))[:-KEPT_VERSIONS]:
-            old.unlink()
         return kept
 
-
-def open_file(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB file in the storage version we publish; LockedError if somebody writes to it."""
-    settings = {"storage_compatibility_version": STORAGE_VERSION}
-    try:
-        return duckdb.connect(str(path), read_only=read_only, config=settings)
-    except duckdb.IOException as error:
-        if "Could not set lock" in str(error) or "Conflicting lock" in str(error):
-            raise LockedError(
-                f"{path}: another process holds it; allowed is one writer. Close that process."
-            ) from None
-        raise WarehouseError(
-            f"{path}: {str(error).splitlines()[0]}. Remove the file and build again."
-        ) from None
+    def kept_versions(self) -> list[Path]:
+        """The files that can be gone back to, the newest first."""
+        # A process killed while publishing may have left a second name of the published file.
+        own = self.published.stat().st_mtime_ns if self.published.exists() else None
+        found = [path for path in self.versions.glob("*.duckdb") if path.stem.isdigit()]
+        found = [path for path in found if path.stem != str(own)]
+        return sorted(found, key=lambda path: int(path.stem), reverse=True)
 
 
-def _limit(con: duckdb.DuckDBPyConnection, config: Config) -> None:
+def limit(con: duckdb.DuckDBPyConnection, config: Config) -> None:
+    """Obey the settings that say how much of the machine may be used."""
     con.execute("set enable_progress_bar = false")
     con.execute("set timezone = 'UTC'")
     if config.settings.memory_limit:
@@ -154,24 +233,30 @@ def _limit(con: duckdb.DuckDBPyConnection, config: Config) -> None:
         con.execute(f"set threads = {int(config.settings.threads)}")
 
 
-def _prove(path: Path) -> None:
+def _prove(path: Path, limits: Mapping[str, object]) -> None:
     """Select every view of a file that is about to be published; WarehouseError if one fails."""
-    con = open_file(path)
-    try:
-        views = con.execute(
-            "select schema_name, view_name from duckdb_views() where not internal"
-        ).fetchall()
-        for schema, view in views:
-            try:
-                con.execute(f"select * from {identifier(schema, view)} limit 1").fetchall()
-            except duckdb.Error as error:
-                raise WarehouseError(
-                    f"{schema}.{view}: the view cannot be selected: {error}. "
-                    f"The published file was left as it is."
-                ) from None
+    with open_file(path) as con:
+        for name, value in limits.items():
+            con.execute(f"set {name} = {literal(value)}")
+        for view, error in broken_views(con):
+            raise WarehouseError(
+                f"{view}: the view cannot be selected: {error}. "
+                f"The published file was left as it is."
+            )
         con.execute("checkpoint")
-    finally:
-        con.close()
+
+
+def broken_views(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
+    """Views that cannot be selected, each with what DuckDB says about it."""
+    views = con.execute(
+        "select schema_name, view_name from duckdb_views() where not internal "
+        "and database_name = current_database()"
+    ).fetchall()
+    for schema, view in views:
+        try:
+            con.execute(f"select * from {identifier(schema, view)} limit 1").fetchall()
+        except duckdb.Error as error:
+            yield f"{schema}.{view}", str(error)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -200,6 +285,11 @@ def connect(path: str | Path = "warehouse") -> duckdb.DuckDBPyConnection:
         con = duckdb.connect()
         con.execute(f"attach {literal(str(file))} as behaviour (read_only); use behaviour")
     except duckdb.Error as error:
+        if "Could not set lock" in str(error):
+            raise LockedError(
+                f"{file}: another process writes to it; allowed are readers beside it. "
+                f"Close that process, or wait until it is done."
+            ) from None
         raise WarehouseError(
             f"{file}: not a readable warehouse: {str(error).splitlines()[0]}. Build it again."
         ) from None

@@ -260,17 +260,6 @@ def test_what_is_no_warehouse_says_so(tmp_path, content):
     )
 
 
-def test_a_damaged_build_file_says_what_to_do(made):
-    Warehouse(made.warehouse).build.write_bytes(
-        b"not a database, but long enough to be looked at" * 200
-    )
-    with pytest.raises(WarehouseError, match=r"build\.duckdb: .* Remove the file and build again"):
-        _again(made)
-    for leftover in Warehouse(made.warehouse).work.glob("build.duckdb*"):
-        leftover.unlink()
-    assert "publish" in build(made, progress=QUIET).steps
-
-
 def test_a_view_that_cannot_be_selected_is_not_published(made, published, rows):
     with duckdb.connect(str(Warehouse(made.warehouse).build)) as con:
         con.execute(

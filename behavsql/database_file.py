@@ -1,0 +1,124 @@
+"""One DuckDB file: opened, or told apart why not: somebody holds it, or it is damaged."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from behavsql.errors import LockedError, WarehouseError
+from behavsql.quoting import identifier, literal
+
+STORAGE_VERSION = "v1.4.0"  # the oldest client that must be able to read what is published
+PRIVATE = 0o600
+_HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
+
+
+class DamagedError(WarehouseError):
+    """A file that is there and cannot be opened, whoever holds it."""
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """What DuckDB says of opening `path` in our words: LockedError, or DamagedError."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise _explanation(path, error) from None
+
+
+def _explanation(path: Path, error: duckdb.Error) -> WarehouseError:
+    first = str(error).strip().splitlines()[0].rstrip(".!")
+    holder = _HOLDER.search(first)
+    who = f" ({os.path.basename(holder[1])}, PID {holder[2]})" if holder else ""
+    if "Could not set lock" in first or "Conflicting lock" in first:
+        return LockedError(
+            f"{path}: another process holds it{who}; allowed is one that writes, or several that "
+            f"read. Wait until it is done, or close it."
+        )
+    if isinstance(error, duckdb.ConnectionException) or "Unique file handle" in first:
+        return LockedError(
+            f"{path}: this process has it open already; allowed is one connection that writes. "
+            f"Close the other one."
+        )
+    if "Permission denied" in first:
+        return WarehouseError(
+            f"{path}: permission denied; allowed is a file you may read and write. "
+            f"Run `chmod u+rw {path}`."
+        )
+    return DamagedError(
+        f"{path}: cannot be opened: {first}; allowed is a file that `behavsql build` wrote. "
+        f"Run `behavsql build --full`: it keeps this file beside the new one, and builds everything."
+    )
+
+
+def open_file(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB file in the storage version we publish; LockedError if somebody writes to it."""
+    settings = {"storage_compatibility_version": STORAGE_VERSION}
+    with explained(path):
+        return duckdb.connect(str(path), read_only=read_only, config=settings)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A file that is there, attached read-only and in use; changes nothing, not even a log.
+
+    LockedError where another process writes to it, DamagedError where it cannot be opened.
+    """
+    # Attached, not opened: one process may open a path with one set of settings only.
+    con = duckdb.connect()
+    try:
+        with explained(path):
+            con.execute(f"attach {literal(str(path))} as file (read_only); use file")
+        yield con
+    finally:
+        con.close()
+
+
+def damage(path: Path) -> str | None:
+    """Why a file is damaged; None where it is not, or not there, or we are kept from opening it.
+
+    It is opened, its length compared with the blocks in use, and its `meta` tables read:
+    every build begins with those. Damage inside the other tables is found by who reads them.
+    """
+    if not path.exists():
+        return None
+    try:
+        with reading(path) as con, explained(path):
+            size = con.execute(
+                "select used_blocks * block_size from pragma_database_size() "
+                "where database_name = 'file'"
+            ).fetchall()[0][0]
+            if size > path.stat().st_size:
+                return f"it ends after {path.stat().st_size:,} of at least {size:,} bytes"
+            tables = con.execute(
+                "select table_name from duckdb_tables() where schema_name = 'meta' "
+                "and database_name = 'file'"
+            ).fetchall()
+            for (table,) in tables:
+                con.execute(f"from {identifier('meta', table)}").fetchall()
+    except DamagedError as error:
+        return str(error).split(": cannot be opened: ")[1].split("; allowed is")[0]
+    except WarehouseError:
+        return None
+    return None
+
+
+def set_aside(path: Path, folder: Path) -> Path:
+    """Move a damaged file, and its log, into `folder` under a name that says what it is."""
+    aside = aside_name(path, folder)
+    for suffix in ("", ".wal"):
+        if Path(f"{path}{suffix}").exists():
+            shutil.move(f"{path}{suffix}", f"{aside}{suffix}")
+    return aside
+
+
+def aside_name(path: Path, folder: Path) -> Path:
+    """The first name of `build.duckdb.damaged-1`, `-2` ... that is free."""
+    number = 1
+    while (folder / f"{path.name}.damaged-{number}").exists():
+        number += 1
+    return folder / f"{path.name}.damaged-{number}"
