@@ -2,7 +2,7 @@
 
 import duckdb
 
-from behavsql import describe
+from behavsql import describe, transform
 from behavsql.catalog import Catalog
 from behavsql.errors import SqlFileError
 from behavsql.plan import Step
@@ -10,45 +10,83 @@ from behavsql.quoting import identifier, literal
 from behavsql.tasks import Task
 
 KEYS = ("user_id", "cutoff_at")
+ROWS_AT_ONCE = 200_000  # of the matrix, while it is joined
 
 
 def build_matrix(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task]) -> int:
     """Join all feature files into `features.matrix`, `.latest` and `.sequences`; rows of the matrix.
 
-    Lists go to `features.sequences` only. Each task adds `<task>_last_window`: its own label for
-    the window that ends at the cutoff, NULL where the user was not asked about that task.
+    Lists go to `features.sequences` only, a view: a list for every user and cutoff would be most of
+    the file. Each task adds `<task>_last_window`: its own label for the window that ends at the
+    cutoff, NULL where the user was not asked about that task.
     Raises SqlFileError if two files make the same column.
     """
     scalars, lists = _feature_columns(con, catalog)
-    scalars += [
-        f"{identifier(f'{task.name} label')}.label as {identifier(f'{task.name}_last_window')}"
-        for task in tasks
-    ]
-    joins = [
-        f"left join {identifier(file.schema, file.name)} as {identifier(file.name)} "
-        "using (user_id, cutoff_at)"
-        for file in catalog.feature_files()
-    ]
-    joins += [_last_window(task) for task in tasks]
-    source = f"from cutoffs.cutoffs {' '.join(joins)} order by user_id, cutoff_at"
-    _replace(con, "features", "matrix", f"select user_id, cutoff_at, {', '.join(scalars)} {source}",
-             "every feature as of every cutoff, one row per user and cutoff")  # fmt: skip
+    _fill_matrix(con, scalars, tasks)
+    comment = "every feature as of every cutoff, one row per user and cutoff"
+    con.execute(f"comment on table features.matrix is {literal(comment)}")
+    describe.comment_columns(con, "features", "matrix")
     _replace(con, "features", "latest",
              "select matrix.* from features.matrix as matrix inner join meta.clock as clock "
              "on clock.as_of = matrix.cutoff_at order by matrix.user_id",
              "every feature as of the newest event, one row per user who is asked about now")  # fmt: skip
-    _replace(con, "features", "sequences",
-             f"select {', '.join(['user_id', 'cutoff_at', *lists])} {source}",
-             "the last events as lists, oldest first, one row per user and cutoff")  # fmt: skip
+    _build_sequences(con, lists)
     return con.execute("select count(*) from features.matrix").fetchall()[0][0]
+
+
+def _fill_matrix(
+    con: duckdb.DuckDBPyConnection, scalars: dict[str, list[str]], tasks: list[Task]
+) -> None:
+    """Join a stretch of users at a time: what is held in memory then does not grow with the data."""
+    columns = [f"{identifier(file)}.{identifier(name)}" for file, names in scalars.items()
+               for name in names]  # fmt: skip
+    columns += [
+        f"{identifier(f'{task.name} label')}.label as {identifier(f'{task.name}_last_window')}"
+        for task in tasks
+    ]
+    starts = [user for (user,) in con.execute(
+        "select distinct user_id from cutoffs.cutoffs where rowid % ? = 0 order by user_id",
+        [ROWS_AT_ONCE],
+    ).fetchall()]  # fmt: skip
+    # Without a row there is one stretch, of nobody, for the sake of the columns.
+    ends = [f"user_id < {literal(start)}" for start in starts[1:]] + ["true"]
+    begins = [f"user_id >= {literal(start)}" for start in starts] or ["true"]
+    for position, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        those = f"where {begin} and {end}"
+        joins = [f"left join (from features.{identifier(file)} {those}) as {identifier(file)} "
+                 "using (user_id, cutoff_at)" for file in scalars]  # fmt: skip
+        joins += [_last_window(task, those) for task in tasks]
+        verb = "insert into" if position else "create or replace table"
+        con.execute(
+            f"{verb} features.matrix {'' if position else 'as'} "
+            f"select {', '.join(['user_id', 'cutoff_at', *columns])} "
+            f"from (from cutoffs.cutoffs {those}) as cutoffs {' '.join(joins)} "
+            "order by user_id, cutoff_at"
+        )
+
+
+def _build_sequences(con: duckdb.DuckDBPyConnection, lists: dict[str, list[str]]) -> None:
+    columns = [f"{identifier(file)}.{identifier(name)}" for file, names in lists.items()
+               for name in names]  # fmt: skip
+    joins = [f"left join features.{identifier(file)} as {identifier(file)} "
+             "using (user_id, cutoff_at)" for file in lists]  # fmt: skip
+    transform.make_room(con, "features", "sequences", "view")
+    con.execute(
+        f"create or replace view features.sequences as select "
+        f"{', '.join(['user_id', 'cutoff_at', *columns])} from cutoffs.cutoffs {' '.join(joins)}"
+    )
+    comment = "the last events as lists, oldest first, one row per user and cutoff"
+    con.execute(f"comment on view features.sequences is {literal(comment)}")
+    describe.comment_columns(con, "features", "sequences")
 
 
 def _feature_columns(
     con: duckdb.DuckDBPyConnection, catalog: Catalog
-) -> tuple[list[str], list[str]]:
-    """(numbers and categories, lists) of all feature files, each qualified by its file's name."""
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Feature file -> its numbers and categories, and feature file -> its lists."""
     owners: dict[str, str] = {}
-    scalars, lists = [], []
+    scalars: dict[str, list[str]] = {}
+    lists: dict[str, list[str]] = {}
     for file in catalog.feature_files():
         for column, type_ in _columns(con, file.schema, file.name):
             if column in KEYS:
@@ -59,16 +97,17 @@ def _feature_columns(
                     f"each feature has one file. Rename one of them."
                 )
             owners[column] = file.where
-            (lists if type_.endswith("[]") else scalars).append(identifier(file.name, column))
+            kind = lists if type_.endswith("[]") else scalars
+            kind.setdefault(file.name, []).append(column)
     return scalars, lists
 
 
-def _last_window(task: Task) -> str:
+def _last_window(task: Task, those: str) -> str:
     """The join that brings a task's label of the window before each cutoff."""
     return (
         "left join (select labels.user_id, labels.cutoff_at + tasks.horizon as cutoff_at, "
         f"cast(labels.label as double) as label from {identifier('labels', task.name)} as labels "
-        f"cross join meta.tasks as tasks where tasks.task = {literal(task.name)}) "
+        f"cross join meta.tasks as tasks {those} and tasks.task = {literal(task.name)}) "
         f"as {identifier(f'{task.name} label')} using (user_id, cutoff_at)"
     )
 

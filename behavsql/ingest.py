@@ -9,18 +9,24 @@
     raw.lines    lines of a text file that have another shape than the rest
     raw.sources  one row per source: rows, where its rows start, resolution, deduplication
     raw.types    the source's words and their roles
+    raw.bots     the user agents that are crawlers
+    raw.clock    the moment from which on a time was in the future when this was read
 """
 
 from pathlib import Path
 
 import duckdb
 
-from behavsql import sources
+from behavsql import bots, refused_lines, sources
+from behavsql.clock import tomorrow
 from behavsql.config import Config, Source
 from behavsql.errors import SourceError
 from behavsql.mapping import bound, event_columns, text, user_key
 from behavsql.quoting import identifier, literal
 from behavsql.sources import Scan
+
+IDS = {"user_id": "users", "item_id": "items"}  # and the facts that share them
+SAMPLE = 20_000  # rows that tell what an id most likely is
 
 _TABLES = """
 create or replace table raw.lines (source varchar, source_row bigint, reason varchar);
@@ -30,6 +36,8 @@ create or replace table raw.sources (
 );
 create or replace table raw.types (event_type varchar, role varchar);
 create or replace table raw.not_products (source varchar, item_id varchar);
+create or replace table raw.clock (latest_possible_at timestamp);
+create or replace table raw.bots (user_agent varchar);
 """
 
 
@@ -39,17 +47,19 @@ def ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
     Raises SourceError naming the source, the file and what is wrong with it.
     """
     con.execute(_TABLES)
+    con.execute("insert into raw.clock values (?)", [tomorrow()])
     con.executemany("insert into raw.types values (?, ?)", list(config.roles().items()))
     events = [source for source in config.source if source.kind == "events"]
     scans = {source.name: sources.scan(con, config, source) for source in config.source}
     fields = _attribute_types([(source, scans[source.name]) for source in events])
-    _create_events(con, fields)
-    for source in events:
-        _load_events(con, config, source, scans[source.name], fields)
     for kind in ("items", "users"):
         _load_facts(con, kind, [(s, scans[s.name]) for s in config.source if s.kind == kind])
-    for column in ("user_id", "item_id"):
-        _settle_id(con, column)
+    likely = [column for column in IDS if _looks_whole(con, column, events, scans)]
+    whole = _load_all_events(con, config, scans, fields, likely)
+    for column in whole:
+        _settle_facts(con, column)
+    if config.settings.bots == "reject":
+        bots.mark_bots(con)
     return con.execute("select count(*) from raw.events").fetchall()[0][0]
 
 
@@ -59,20 +69,87 @@ def _attribute_types(scans: list[tuple[Source, Scan]]) -> dict[str, str]:
     spelled: dict[str, str] = {}  # SQL names ignore case: country and Country are one column
     for source, scan in scans:
         for column, type_ in scan.types.items():
-            if column not in source.columns.used():
+            if column not in source.columns.taken():
                 name = spelled.setdefault(column.lower(), column)
                 fields[name] = type_ if fields.get(name, type_) == type_ else "VARCHAR"
     return fields or {"nothing": "VARCHAR"}  # a struct needs a field
 
 
-def _create_events(con: duckdb.DuckDBPyConnection, fields: dict[str, str]) -> None:
+def _load_all_events(
+    con: duckdb.DuckDBPyConnection,
+    config: Config,
+    scans: dict[str, Scan],
+    fields: dict[str, str],
+    whole: list[str],
+) -> list[str]:
+    """Load every event source, the ids in `whole` as BIGINT; those of them that truly are whole.
+
+    An id is BIGINT everywhere if no source's loses anything by it ('00123' would), else VARCHAR
+    everywhere. Numbers load several times faster than text that is changed to numbers afterwards,
+    so what looks whole is loaded as such, and once more as text should a row prove it wrong.
+    """
+    noted = con.execute("select * from raw.lines").fetchall()
+    while True:
+        _create_events(con, fields, whole)
+        for source in config.source:
+            if source.kind == "events":
+                _load_events(con, config, source, scans[source.name], fields, whole)
+        lost = [column for column in whole if con.execute(
+            f"select count(*) from raw.events where is_{column}_lost"
+        ).fetchall()[0][0]]  # fmt: skip
+        for column in IDS:
+            con.execute(f"alter table raw.events drop column is_{column}_lost")
+        if not lost:
+            return whole
+        whole = [column for column in whole if column not in lost]
+        con.execute("delete from raw.lines; delete from raw.not_products")
+        con.execute("delete from raw.sources where kind = 'events'")
+        if noted:
+            con.executemany("insert into raw.lines values (?, ?, ?)", noted)
+
+
+def _create_events(
+    con: duckdb.DuckDBPyConnection, fields: dict[str, str], whole: list[str]
+) -> None:
     struct = ", ".join(f"{identifier(name)} {type_}" for name, type_ in fields.items())
+    user, item = ("bigint" if column in whole else "varchar" for column in IDS)
     con.execute(
         f"""create or replace table raw.events (
-            source varchar, user_id varchar, item_id varchar, event_type varchar,
+            source varchar, user_id {user}, item_id {item}, event_type varchar,
             event_at timestamp, unread_at varchar, value decimal(18, 4), unread_value varchar,
-            quantity decimal(18, 4), category varchar, title varchar, attributes struct({struct}))"""
+            quantity decimal(18, 4), category varchar, title varchar, user_agent varchar,
+            attributes struct({struct}), is_user_id_lost boolean, is_item_id_lost boolean)"""
     )
+
+
+def _looks_whole(
+    con: duckdb.DuckDBPyConnection, column: str, events: list[Source], scans: dict[str, Scan]
+) -> bool:
+    """Whether an id is a whole number in all facts and in the first rows of all event sources."""
+    queries = [f"select {column} from raw.{IDS[column]}"]
+    for source in events:
+        scan = scans[source.name]
+        sql = event_columns(source, scan.types)[column]
+        queries.append(f"select {sql} as {column} from {scan.relation} limit {SAMPLE}")
+    kept = f"cast(try_cast({column} as bigint) as varchar) is not distinct from {column}"
+    try:
+        return all(
+            con.execute(f"select coalesce(bool_and({kept}), true) from ({query})").fetchall()[0][0]
+            for query in queries
+        )
+    except duckdb.Error:
+        return False  # the load meets what is wrong with the file again, and says it
+    finally:
+        refused_lines.forget(con)  # the load will count them
+
+
+def _settle_facts(con: duckdb.DuckDBPyConnection, column: str) -> None:
+    """Give the small tables that are joined on an id the type that it has in the events."""
+    tables = [IDS[column], "not_products"] if column == "item_id" else [IDS[column]]
+    for table in tables:
+        con.execute(
+            f"alter table raw.{table} alter {column} type bigint using try_cast({column} as bigint)"
+        )
 
 
 def _load_events(
@@ -81,6 +158,7 @@ def _load_events(
     source: Source,
     scan: Scan,
     fields: dict[str, str],
+    whole: list[str],
 ) -> None:
     own = {column.lower() for column in scan.types}
     packed = ", ".join(
@@ -88,16 +166,19 @@ def _load_events(
         for name, type_ in fields.items()
     )
     first = con.execute("select count(*) from raw.events").fetchall()[0][0]
-    columns = ", ".join(
-        f"{sql} as {name}" for name, sql in event_columns(source, scan.types).items()
-    )
+    parts = event_columns(source, scan.types)
+    for column in whole:
+        text_id, number = parts[column], f"try_cast({parts[column]} as bigint)"
+        parts[column] = number
+        parts[f"is_{column}_lost"] = f"cast({number} as varchar) is distinct from {text_id}"
+    columns = ", ".join(f"{sql} as {name}" for name, sql in parts.items())
     try:
         con.execute(
             f"insert into raw.events by name select {columns}, struct_pack({packed}) as attributes "
             f"from {scan.relation}"
         )
     except duckdb.Error as error:
-        raise SourceError(sources.unreadable(source, scan.files, error)) from None
+        raise SourceError(sources.unreadable(scan.files, error, source)) from None
     _note_lines(con, source)
     _note_source(con, config, source, scan, first)
     if source.not_products:
@@ -107,24 +188,10 @@ def _load_events(
 
 def _note_lines(con: duckdb.DuckDBPyConnection, source: Source, table: str = "events") -> None:
     """Keep what the CSV reader refused, numbered after the rows it read; then clear its notes."""
-    tables = con.execute("select count(*) from duckdb_tables() where table_name = 'reject_errors'")
-    if not tables.fetchall()[0][0]:
-        return
-    con.execute(
-        f"""insert into raw.lines
-            with refused as (
-                select distinct on (errors.file_id, errors.line)
-                    scans.file_path, errors.line, errors.error_message
-                from reject_errors as errors
-                inner join reject_scans as scans using (scan_id, file_id)
-                order by errors.file_id, errors.line
-            )
-            select {literal(source.name)}, (select count(*) from raw.{table}
-                    where source = {literal(source.name)}) + row_number() over (),
-                parse_filename(file_path) || ' line ' || line || ': ' || error_message
-            from refused order by file_path, line"""
-    )
-    con.execute("drop table reject_errors; drop table reject_scans")
+    rows = con.execute(
+        f"select count(*) from raw.{table} where source = ?", [source.name]
+    ).fetchall()[0][0]
+    refused_lines.keep(con, source, rows)
 
 
 def _note_source(
@@ -182,17 +249,3 @@ def _load_facts(
             f"from raw.{kind} where source = ?",
             [source.name, kind, _names(scan.files), source.name],
         )
-
-
-def _settle_id(con: duckdb.DuckDBPyConnection, column: str) -> None:
-    """Make an id BIGINT everywhere if every source's are losslessly integers, else leave it text."""
-    lossless = f"cast(try_cast({column} as bigint) as varchar) is not distinct from {column}"
-    tables = ["events", "users" if column == "user_id" else "items"]
-    if all(
-        con.execute(f"select coalesce(bool_and({lossless}), true) from raw.{table}").fetchall()[0][
-            0
-        ]
-        for table in tables
-    ):
-        for table in tables:
-            con.execute(f"alter table raw.{table} alter {column} type bigint")

@@ -5,21 +5,23 @@ import duckdb
 from behavsql.config import Config
 from behavsql.errors import SourceError
 
+# What is no sign of a wrong mapping, however much of it there is.
+EXPECTED = "('duplicate', 'outside_since_until', 'bot')"
+
 
 def check_rejected(con: duckdb.DuckDBPyConnection, config: Config) -> None:
     """SourceError if more rows of a source were refused than `max_rejected_share` allows."""
     most = config.settings.max_rejected_share
     for source, read, kept, meant in con.execute(
         "select source, max(count_rows_in), max(count_kept), "
-        "sum(count_rows_removed) filter (where rule in ('duplicate', 'outside_since_until')) "
+        f"sum(count_rows_removed) filter (where rule in {EXPECTED}) "
         "from staging.ledger group by source order by source"
     ).fetchall():
-        # Duplicates, and what since and until leave out, are no sign of a wrong mapping.
         share = (read - kept - meant) / max(read, 1)
         if share > most:
             rules = con.execute(
                 "select rule, count(*) as n, any_value(reason) from staging.rejected where source = ? "
-                "and rule not in ('duplicate', 'outside_since_until') "
+                f"and rule not in {EXPECTED} "
                 "group by rule order by n desc, rule limit 3", [source]
             ).fetchall()  # fmt: skip
             told = "; ".join(
@@ -29,3 +31,20 @@ def check_rejected(con: duckdb.DuckDBPyConnection, config: Config) -> None:
                 f'source "{source}": {share:.1%} of {read:,} rows cannot be used ({told}); allowed is '
                 f"max_rejected_share = {most}. Mend the mapping, or raise the setting."
             )
+
+
+def told(con: duckdb.DuckDBPyConnection, table: str) -> str:
+    """What a user should hear of `staging.rejected` and `staging.events`; nothing of other tables."""
+    if table == "staging.rejected":
+        rules = con.execute(
+            "select rule, count(*) as n from staging.rejected group by rule order by n desc, rule"
+        ).fetchall()
+        return ", ".join(f"{rule} {count:,}" for rule, count in rules)
+    if table == "staging.events":
+        unknown = con.execute(
+            "select distinct event_type from staging.events "
+            "where lower(event_type) not in (select event_type from raw.types) order by 1 limit 5"
+        ).fetchall()
+        words = ", ".join(word for (word,) in unknown)
+        return f"taken as role action, not in [types]: {words}" if words else ""
+    return ""

@@ -1,35 +1,20 @@
 """SQL files -> tables: one file run, its promises enforced, the result recorded."""
 
-import json
-import time
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 import duckdb
 
-from behavsql import describe
+from behavsql import describe, records
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.errors import SqlFileError
-from behavsql.plan import Step
 from behavsql.quoting import identifier, literal
-
-_BUILDS = """
-create schema if not exists meta;
-create table if not exists meta.runs (
-    run_id bigint, started_at timestamp, finished_at timestamp, status varchar,
-    behavsql_version varchar, duckdb_version varchar, settings varchar
-);
-create table if not exists meta.builds (
-    build_id bigint, run_id bigint, step varchar, version integer, digest varchar,
-    fingerprint varchar, parents varchar, count_rows bigint, seconds double, built_at timestamp
-);
-"""
 
 
 def prepare(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     """Create the bookkeeping tables, the schemas and the shared macros."""
-    con.execute(_BUILDS)
+    records.prepare(con)
     for schema in dict.fromkeys(file.schema for file in catalog.files.values()):
         con.execute(f"create schema if not exists {identifier(schema)}")
     for macro in catalog.macros:
@@ -59,8 +44,13 @@ def drop_gone(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[str]:
 
 def set_params(con: duckdb.DuckDBPyConnection, params: Mapping[str, object]) -> None:
     """Make values readable through `getvariable`; NULL variables would silently empty tables."""
-    for name, value in params.items():
-        con.execute(f"set variable {identifier(name)} = {_typed(value)}")
+    for statement in param_statements(params):
+        con.execute(statement)
+
+
+def param_statements(params: Mapping[str, object]) -> list[str]:
+    """The statements that set session variables to these values."""
+    return [f"set variable {identifier(name)} = {_typed(value)}" for name, value in params.items()]
 
 
 def _typed(value: object) -> str:
@@ -73,9 +63,10 @@ def _typed(value: object) -> str:
     return literal(value)
 
 
-def run_file(con: duckdb.DuckDBPyConnection, file: SqlFile) -> int:
+def run_file(con: duckdb.DuckDBPyConnection, file: SqlFile, query: str | None = None) -> int:
     """Build one file's table or view, enforce its grain and checks, comment it; the row count.
 
+    query: what the rows are taken from, if they are made already, instead of the file's own.
     Raises SqlFileError naming the file and line: DuckDB's own message and caret, the rows that
     share a grain, or the check that failed and how often. The old table stays in that case, if the
     caller runs this in a transaction.
@@ -83,8 +74,8 @@ def run_file(con: duckdb.DuckDBPyConnection, file: SqlFile) -> int:
     name = identifier(file.schema, file.name)
     kind = "view" if file.materialized == "view" else "table"
     try:
-        _drop_other_kind(con, file, kind)
-        con.execute(f"create or replace {kind} {name} as\n{file.sql}")
+        make_room(con, file.schema, file.name, kind)
+        con.execute(f"create or replace {kind} {name} as\n{query or file.sql}")
     except duckdb.Error as error:
         raise SqlFileError(f"{file.where}: {str(error).strip()}") from None
     rows = _enforce(con, file, name)
@@ -93,18 +84,31 @@ def run_file(con: duckdb.DuckDBPyConnection, file: SqlFile) -> int:
     return rows
 
 
-def _drop_other_kind(con: duckdb.DuckDBPyConnection, file: SqlFile, kind: str) -> None:
-    """Make room for a table that was a view before, or the other way round."""
+def make_room(con: duckdb.DuckDBPyConnection, schema: str, name: str, kind: str) -> None:
+    """Drop a table of this name where a view is to be made (`kind`), or the other way round."""
     other = "table" if kind == "view" else "view"
     found = con.execute(
         f"select 1 from duckdb_{other}s() where schema_name = ? and {other}_name = ? "
-        "and database_name = current_database()", [file.schema, file.name]
+        "and database_name = current_database()", [schema, name]
     ).fetchall()  # fmt: skip
     if found:
-        con.execute(f"drop {other} {identifier(file.schema, file.name)}")
+        con.execute(f"drop {other} {identifier(schema, name)}")
 
 
 def _enforce(con: duckdb.DuckDBPyConnection, file: SqlFile, name: str) -> int:
+    rows, broken = broken_promises(con, file, name)
+    if broken:
+        raise SqlFileError(broken[0])
+    return rows
+
+
+def broken_promises(
+    con: duckdb.DuckDBPyConnection, file: SqlFile, name: str
+) -> tuple[int, list[str]]:
+    """(rows, a message for every check and grain of `file` that the table `name` does not keep).
+
+    Raises SqlFileError for a check or a grain that cannot be asked of the table.
+    """
     grain = ", ".join(identifier(column) for column in file.grain)
     missing = " or ".join(f"{identifier(column)} is null" for column in file.grain)
     tests = [f"count(*) filter (where not ({check}))" for check in file.checks]
@@ -113,41 +117,42 @@ def _enforce(con: duckdb.DuckDBPyConnection, file: SqlFile, name: str) -> int:
         rows, *broken = con.execute(f"select count(*), {', '.join(tests)} from {name}").fetchall()[
             0
         ]
-        twice = con.execute(
-            f"select {grain}, count(*) as n from {name} group by {grain} having n > 1 limit 1"
-        ).fetchall()
+        twice = _shared_grain(con, grain, name)
     except duckdb.Error as error:
         raise SqlFileError(f"{file.where}:{file.line('check')}: {str(error).strip()}") from None
-    for position, (check, count) in enumerate(zip(file.checks, broken, strict=False)):
-        if count:
-            raise SqlFileError(
-                f"{file.where}:{file.line('checks', position)}: check `{check}` fails for {count:,} of "
-                f"{rows:,} rows; it must hold for all. Mend the query or the check."
-            )
+    told = [
+        f"{file.where}:{file.line('checks', position)}: check `{check}` fails for {count:,} of "
+        f"{rows:,} rows; it must hold for all. Mend the query or the check."
+        for position, (check, count) in enumerate(zip(file.checks, broken, strict=False))
+        if count
+    ]
     at = f"{file.where}:{file.line('grain')}"
     if broken[-1]:
-        raise SqlFileError(
+        told.append(
             f"{at}: {broken[-1]:,} rows have no {' or no '.join(file.grain)}; the grain is never NULL."
         )
     if twice:
         values = ", ".join(
             f"{key} = {value!r}" for key, value in zip(file.grain, twice[0], strict=False)
         )
-        raise SqlFileError(
+        told.append(
             f"{at}: {twice[0][-1]} rows share {values}; the grain allows one. Aggregate, or name the true grain."
         )
-    return rows
+    return rows, told
 
 
-def record(
-    con: duckdb.DuckDBPyConnection, run_id: int, step: Step, rows: int | None, started: float
-) -> None:
-    """Write a finished step to `meta.builds`; the next build compares with its fingerprint."""
-    version = step.file.version if step.file else None
-    digest = step.file.digest if step.file else step.digest
-    con.execute(
-        "insert into meta.builds select coalesce(max(build_id), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, "
-        "now()::timestamp from meta.builds",
-        [run_id, step.name, version, digest, step.fingerprint, json.dumps(step.parents), rows,
-         round(time.perf_counter() - started, 3)],
-    )  # fmt: skip
+def _shared_grain(con: duckdb.DuckDBPyConnection, grain: str, name: str) -> list[tuple]:
+    """A grain value that several rows of the table `name` share, with their number; or none.
+
+    Most tables are written in the order of their grain, where equal rows would be neighbours. To
+    compare each row with the one before takes a twentieth of what grouping takes.
+    """
+    is_rising = con.execute(
+        "select coalesce(bool_and(before is null or this > before), true) from (select this, "
+        f"lag(this) over () as before from (select row({grain}) as this from {name}))"
+    ).fetchall()[0][0]
+    if is_rising:
+        return []
+    return con.execute(
+        f"select {grain}, count(*) as n from {name} group by {grain} having n > 1 limit 1"
+    ).fetchall()

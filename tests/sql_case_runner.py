@@ -17,7 +17,8 @@ its value in every row. `# expect error` holds a part of the message instead.
 
 Types are those of a real build; `name type` in a header says another. A column left out is NULL,
 or 0 if its name starts with `count_`. Numbers are SQL expressions (`1/3`), `null` is NULL, and
-`2024-01-07 end` is the last microsecond of that day.
+`2024-01-07 end` is the last microsecond of that day. A table of `DERIVED` that is read and not given
+is made, by its own file, of those that are.
 """
 
 import math
@@ -36,6 +37,9 @@ from behavsql.catalog.sql_file import SqlFile
 from behavsql.quoting import identifier, literal
 
 FOLDER = Path(__file__).parent / "sql_cases"
+DAYS = "sessions.user_days"
+# What features read is often made of two tables that say more: a case may give those instead.
+DERIVED = ("sessions.user_totals", "sessions.user_events", "cutoffs.known_days")
 _NUMBER = re.compile(r"(INTEGER|BIGINT|HUGEINT|DOUBLE|DECIMAL\(\d+,\d+\))(\[\])?")
 _EVENTS = """
     select 1 as user, 'a' as item, word as type, 2.5 as price, 'toys' as category, 'Ball' as title,
@@ -194,17 +198,22 @@ def run(file: SqlFile, case: Case) -> tuple[list[tuple], list[tuple]]:
     con = _connection()
     try:
         transform.set_params(con, _defaults(_project(Path())) | _params(case.params))
-        unread = case.tables.keys() - set(file.inputs)
+        derived = [table for table in DERIVED if table in file.inputs and table not in case.tables]
+        read = [table for name in derived for table in catalog().files[name].inputs]
+        given = dict.fromkeys([*file.inputs, *read])
+        unread = case.tables.keys() - given.keys()
         if unread:
             raise ValueError(f"{case.name}: {file.table} does not read {', '.join(sorted(unread))}")
-        for table in file.inputs:
+        for table in given.keys() - set(derived):
             con.execute(_create(table, case.tables.get(table, Grid())))
+        for table in derived:
+            transform.run_file(con, catalog().files[table])
         transform.run_file(con, file)
         return _made_and_expected(con, file, case.expect)
     finally:
         # No transaction to roll back: rowid, which ties hang on, counts from 0 in stored rows only.
         con.execute(f"drop {file.materialized} if exists {identifier(file.schema, file.name)}")
-        for table in file.inputs:
+        for table in given:
             con.execute(f"drop table if exists {identifier(*table.split('.'))}")
 
 
@@ -242,8 +251,10 @@ def _create(table: str, grid: Grid) -> str:
     unknown = set(grid.columns) - set(types)
     if unknown:
         raise ValueError(f"{table} has no column {', '.join(sorted(unknown))}")
+    zero = {name for name, type_ in types.items() if name.startswith("count_") or table == DAYS}
+    zero -= {name for name in zero if not _NUMBER.fullmatch(types[name])}
     listed = ", ".join(
-        f"{identifier(name)} {type_}{' default 0' if name.startswith('count_') else ''}"
+        f"{identifier(name)} {type_}{' default 0' if name in zero else ''}"
         for name, type_ in types.items()
     )
     place = identifier(*table.split("."))

@@ -1,11 +1,12 @@
 -- purpose: the first cleaning rule that a raw event breaks; NULL for a good one
--- version: 1
+-- version: 2
 create or replace macro rejection_rule(
-    user_id, event_at, unread_at, unread_value, role, value, quantity,
+    user_id, bot, event_at, unread_at, unread_value, role, value, quantity,
     earliest_at, latest_at, since, until, max_value, max_quantity
 ) as
     case
         when user_id is null then 'missing_user'
+        when bot is not null then 'bot'
         when unread_at is not null then 'unparsable_time'
         when event_at is null then 'missing_time'
         when event_at > latest_at then 'future_time'

@@ -1,18 +1,18 @@
 -- purpose: the cleaning account of each source: rows in, removed and out, rule by rule
 -- grain:   source, step_number
--- inputs:  raw.lines, raw.sources, staging.rejected, staging.events
+-- inputs:  raw.lines, raw.sources, raw.items, raw.users, staging.rejected, staging.events
 -- check:   count_rows_out = count_rows_in - count_rows_removed
 -- check:   rule <> 'kept' or count_rows_out = count_kept
 -- scope:   global
--- version: 1
+-- version: 2
 with
 
 rules as (
     select unnest([
-        'malformed_line', 'missing_user', 'unparsable_time', 'missing_time', 'future_time',
-        'time_before_min_date', 'outside_since_until', 'unparsable_value', 'negative_value',
+        'malformed_line', 'missing_user', 'missing_item', 'bot', 'unparsable_time',
+        'missing_time', 'future_time', 'time_before_min_date', 'outside_since_until', 'unparsable_value', 'negative_value',
         'absurd_value', 'duplicate', 'kept',
-    ]) as rule, generate_subscripts(range(12), 1) as step_number,
+    ]) as rule, generate_subscripts(range(14), 1) as step_number,
 ),
 
 removed as (
@@ -27,8 +27,11 @@ sizes as (
         any_value(sources.count_rows) as count_parsed,
         (select count(*) from raw.lines as lines where lines.source = sources.source)
             as count_malformed,
-        case when any_value(sources.kind) in ('items', 'users')
-            then any_value(sources.count_rows)
+        case any_value(sources.kind)
+            when 'items' then (select count(distinct item_id) from raw.items as items
+                where items.source = sources.source)
+            when 'users' then (select count(distinct user_id) from raw.users as users
+                where users.source = sources.source)
             else (select count(*) from staging.events as events
                 where events.source = sources.source)
         end as count_kept,

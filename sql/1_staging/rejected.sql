@@ -1,10 +1,10 @@
 -- purpose: every input row that did not become an event, with the rule it broke
 -- grain:   source, source_row, rule
--- inputs:  raw.events, raw.sources, raw.lines, raw.types, staging.events
+-- inputs:  raw.events, raw.sources, raw.types, raw.bots, raw.lines, staging.unused_facts, staging.events
 -- params:  min_date, latest_possible_at, max_value, max_quantity
 -- check:   rule is not null and reason is not null
 -- scope:   global
--- version: 1
+-- version: 2
 with
 
 judged as (
@@ -13,8 +13,8 @@ judged as (
         events.rowid as raw_row,
         events.rowid - sources.first_rowid + 1 as source_row,
         rejection_rule(
-            events.user_id, events.event_at, events.unread_at, events.unread_value,
-            coalesce(types.role, 'action'), events.value, events.quantity,
+            events.user_id, bots.user_agent, events.event_at, events.unread_at,
+            events.unread_value, coalesce(types.role, 'action'), events.value, events.quantity,
             case when sources.has_dates then getvariable('min_date') end,
             case when sources.has_dates then getvariable('latest_possible_at') end,
             sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
@@ -22,6 +22,7 @@ judged as (
     from raw.events as events
     inner join raw.sources as sources on sources.source = events.source
     left join raw.types as types on types.event_type = lower(events.event_type)
+    left join raw.bots as bots on bots.user_agent = events.user_agent
 ),
 
 refused as (
@@ -31,6 +32,7 @@ refused as (
         coalesce(rule, 'duplicate') as rule,
         case coalesce(rule, 'duplicate')
             when 'missing_user' then 'no user id'
+            when 'bot' then 'a crawler: ' || user_agent
             when 'unparsable_time' then 'not a time: ' || unread_at
             when 'missing_time' then 'no time'
             when 'future_time' then 'in the future: ' || event_at
@@ -49,6 +51,8 @@ refused as (
 )
 
 select source, source_row, rule, reason from refused
+union all
+select source, source_row, rule, reason from staging.unused_facts
 union all
 select source, source_row, 'malformed_line' as rule, reason from raw.lines
 order by source, source_row

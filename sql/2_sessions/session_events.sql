@@ -3,32 +3,21 @@
 -- inputs:  staging.events, staging.sources, staging.items
 -- params:  session_gap, max_session
 -- check:   event_number >= 1 and seconds_since_previous >= 0
--- version: 1
+-- version: 2
 with
-
-spaced as (
-    select
-        events.*,
-        case when coalesce(items.category_known_at <= events.event_at, true) then items.category
-            end as category,
-        sources.has_time_of_day,
-        lag(events.event_at) over in_time_order as previous_at,
-    from staging.events as events
-    inner join staging.sources as sources on sources.source = events.source
-    left join staging.items as items on items.item_id = events.item_id
-    window in_time_order as (partition by events.user_id order by events.event_id)
-),
 
 -- A chain has no gap in it. Without a time of day the only honest session is the day.
 chained as (
     select
-        spaced.*,
+        events.* exclude (event_type, source, raw_row),
         max(case
             when previous_at is null then event_at
-            when has_time_of_day and event_at - previous_at > getvariable('session_gap') then event_at
+            when has_time_of_day and event_at - previous_at > getvariable('session_gap')
+                then event_at
             when not has_time_of_day and event_at::date > previous_at::date then event_at
-        end) over (partition by spaced.user_id order by spaced.event_id) as chain_at,
-    from spaced
+        end) over (partition by events.user_id order by event_id) as chain_at,
+    from staging.events as events
+    inner join staging.sources as sources on sources.source = events.source
 ),
 
 -- Cut at whole multiples of max_session. As in GA4, a session is known by its first second.
@@ -54,13 +43,14 @@ numbered as (
 )
 
 select
-    user_id,
+    numbered.user_id,
     event_id,
     session_id,
     session_started_at,
     event_number,
-    item_id,
-    category,
+    numbered.item_id,
+    case when coalesce(items.category_known_at <= event_at, true) then items.category end
+        as category,
     role,
     event_at,
     value,
@@ -77,4 +67,5 @@ select
     ) as becomes_engaged,
     role = 'purchase' and count_purchases = 1 as is_new_order,
 from numbered
-order by user_id, event_id
+left join staging.items as items on items.item_id = numbered.item_id
+order by numbered.user_id, event_id

@@ -1,10 +1,28 @@
 -- purpose: every user and moment that any task asks about
 -- grain:   user_id, cutoff_at
--- inputs:  cutoffs.populations
--- version: 1
+-- inputs:  cutoffs.splits, meta.tasks, sessions.user_days
+-- check:   last_active_day_at <= cutoff_at
+-- version: 2
+with
+
+-- Once per user and moment, for the longest window of all tasks; populations narrows it to each.
+moments as (
+    select
+        splits.cutoff_at,
+        max(tasks.active_within) as active_within,
+    from cutoffs.splits as splits
+    inner join meta.tasks as tasks on tasks.task = splits.task
+    group by splits.cutoff_at
+)
+
 select
-    user_id,
-    cutoff_at,
-from cutoffs.populations
-group by user_id, cutoff_at
-order by user_id, cutoff_at
+    days.user_id,
+    moments.cutoff_at,
+    max(days.day_at) as last_active_day_at,
+from sessions.user_days as days
+inner join moments
+    on days.day_at <= moments.cutoff_at
+    and days.day_at > moments.cutoff_at - moments.active_within
+where days.count_active > 0
+group by days.user_id, moments.cutoff_at
+order by days.user_id, moments.cutoff_at

@@ -1,35 +1,29 @@
 -- purpose: the stretches of time to be labelled: the one after each cutoff and the one before it
--- grain:   task, user_id, cutoff_at
+-- grain:   user_id, cutoff_at, task
 -- inputs:  cutoffs.populations, meta.tasks, meta.clock
 -- check:   window_ends_at <= as_of
--- version: 1
+-- version: 2
 -- The window before a cutoff ends at it, so its label is history: `<task>_last_window`, which the
 -- persistence reference predicts.
 with
 
-asked as (
-    select
-        populations.task,
-        populations.user_id,
-        populations.cutoff_at,
-        populations.split,
-        tasks.horizon,
+windows as (
+    select task, user_id, cutoff_at
+    from cutoffs.populations
+    where split <> 'latest'
+    union
+    select populations.task, populations.user_id, populations.cutoff_at - tasks.horizon as cutoff_at
     from cutoffs.populations as populations
     inner join meta.tasks as tasks on tasks.task = populations.task
-),
-
-windows as (
-    select task, user_id, cutoff_at, horizon from asked where split <> 'latest'
-    union
-    select task, user_id, cutoff_at - horizon as cutoff_at, horizon from asked
 )
 
 select
     windows.task,
     windows.user_id,
     windows.cutoff_at,
-    windows.cutoff_at + windows.horizon as window_ends_at,
+    windows.cutoff_at + tasks.horizon as window_ends_at,
     clock.as_of,
 from windows
+inner join meta.tasks as tasks on tasks.task = windows.task
 cross join meta.clock as clock
-order by windows.task, windows.user_id, windows.cutoff_at
+order by windows.user_id, windows.cutoff_at, windows.task

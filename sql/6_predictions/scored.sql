@@ -3,7 +3,7 @@
 -- inputs:  models.scores, models.models, meta.tasks
 -- check:   decile between 1 and 10
 -- scope:   global
--- version: 1
+-- version: 2
 with
 
 published as (
@@ -11,7 +11,7 @@ published as (
         scores.*,
         models.model,
         models.version as model_version,
-        models.trained_at as scored_at,
+        models.scored_at,
         tasks.kind,
         tasks.horizon,
         -- Calibration makes ties: the raw score orders within them, then the user.

@@ -3,7 +3,7 @@
 -- inputs:  meta.tasks, models.models, models.metrics
 -- materialized: view
 -- scope:   global
--- version: 1
+-- version: 2
 with
 
 deciding as (
@@ -16,6 +16,7 @@ deciding as (
         models.family,
         models.reason,
         models.calibration,
+        models.is_worse_on_test,
         models.count_train_rows,
         models.count_features,
         models.trained_at,
@@ -42,6 +43,7 @@ select
     published.value as test_value,
     published.low as test_low,
     published.high as test_high,
+    published.is_worse_on_test,
     persistence.value as persistence_value,
     prevalence.value as prevalence_value,
     published.calibration,

@@ -1,0 +1,140 @@
+"""`--partitions N`: parts of the users in processes of their own, and the rows of a single run."""
+
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+from conftest import project
+
+from behavsql import partitions
+from behavsql.config import Config
+from behavsql.errors import ConfigError, SqlFileError, WarehouseError
+from behavsql.pipeline import build
+from behavsql.progress import Progress
+
+QUIET = Progress(quiet=True)
+UPTO_MATRIX = ("features.matrix",)
+
+
+def events(users: int = 60) -> pl.DataFrame:
+    """A hundred days of views and purchases; every third user has a text for an id."""
+    rows = [
+        (f"{'a' if user % 3 else ''}{user}", f"i{(user * day) % 7}", word, day, 2.5 * user)
+        for user in range(users)
+        for day in range(user % 4, 100, 1 + user % 9)
+        for word in ("view", "purchase")[: 1 + (user + day) % 2]
+    ]
+    start = datetime(2024, 1, 1, 9)
+    columns = {name: [row[at] for row in rows] for at, name in enumerate(("user", "item", "type"))}
+    return pl.DataFrame(columns).with_columns(
+        pl.Series("price", [row[4] for row in rows]),
+        at=start + pl.Series([row[3] for row in rows]) * pl.duration(days=1),
+        quantity=pl.lit(1.0),
+        category=pl.lit("toys"),
+    )
+
+
+def made(folder: Path, count: int, **parts: object) -> Config:
+    folder.mkdir()
+    return project(folder, events(), settings={"partitions": count}, **parts)
+
+
+def tables(config: Config) -> dict[str, list[tuple]]:
+    """Every table that a build makes from SQL, its rows in one order, its types first."""
+    found = {}
+    with duckdb.connect(str(config.warehouse / ".work" / "build.duckdb"), read_only=True) as con:
+        for schema, name in con.execute(
+            "select schema_name, table_name from duckdb_tables() where schema_name <> 'meta' "
+            "order by all"
+        ).fetchall():
+            cursor = con.execute(f'from {schema}."{name}" order by all')
+            types = [(column[0], str(column[1])) for column in cursor.description]
+            found[f"{schema}.{name}"] = [*types, *cursor.fetchall()]
+    return found
+
+
+def test_parts_make_the_rows_of_a_single_run(tmp_path):
+    whole, parts = made(tmp_path / "whole", 1), made(tmp_path / "parts", 3)
+    build(whole, select=UPTO_MATRIX, progress=QUIET)
+    build(parts, select=UPTO_MATRIX, progress=QUIET)
+    expected, found = tables(whole), tables(parts)
+    assert found.keys() == expected.keys() > {"features.matrix", "labels.purchase"}
+    assert [name for name in expected if found[name] != expected[name]] == []
+    assert len(expected["features.matrix"]) > 300
+
+
+def test_nothing_of_the_parts_is_left(tmp_path):
+    config = made(tmp_path / "parts", 2)
+    build(config, select=("sessions",), progress=QUIET)
+    left = {path.name for path in (config.warehouse / ".work").iterdir()}
+    assert "parts" not in left
+
+
+def test_a_change_is_built_in_parts_from_what_one_process_built(tmp_path):
+    config = made(tmp_path / "parts", 1)
+    build(config, select=UPTO_MATRIX, progress=QUIET)
+    longer = {"session_gap": "2 hours"}
+    again = project(config.folder, settings={"partitions": 3} | longer)
+    whole = made(tmp_path / "whole", 1)
+    whole = project(whole.folder, settings=longer)
+    ran = build(again, select=UPTO_MATRIX, progress=QUIET).steps
+    assert "sessions.session_events" in ran
+    assert "staging.events" not in ran
+    build(whole, select=UPTO_MATRIX, progress=QUIET)
+    assert tables(again) == tables(whole)
+
+
+def test_the_number_of_parts_is_no_reason_to_build(tmp_path):
+    config = made(tmp_path / "parts", 1)
+    build(config, select=("staging",), progress=QUIET)
+    assert build(
+        project(config.folder, settings={"partitions": 3}),
+        select=("staging.users",),
+        progress=QUIET,
+    ).steps == ("staging.users",)
+
+
+def test_an_error_in_a_part_names_the_file(tmp_path):
+    config = made(tmp_path / "parts", 2)
+    sql = config.folder / "sql" / "2_sessions"
+    sql.mkdir(parents=True)
+    (sql / "broken.sql").write_text(
+        "-- purpose: fails on the rows, not before\n-- grain: user_id, event_id\n"
+        "-- inputs: staging.events\n-- version: 1\n"
+        "select user_id, event_id, cast(event_type as integer) as number from staging.events\n"
+    )
+    with pytest.raises(SqlFileError, match=r"sql/2_sessions/broken\.sql: Conversion Error"):
+        build(config, select=("sessions",), progress=QUIET)
+    assert not (config.warehouse / ".work" / "parts").exists()
+
+
+def test_a_broken_promise_is_found_where_the_parts_meet(tmp_path):
+    config = made(tmp_path / "parts", 2)
+    sql = config.folder / "sql" / "2_sessions"
+    sql.mkdir(parents=True)
+    (sql / "doubled.sql").write_text(
+        "-- purpose: a grain that is none\n-- grain: user_id\n"
+        "-- inputs: staging.events\n-- version: 1\nselect user_id from staging.events\n"
+    )
+    with pytest.raises(SqlFileError, match=r"doubled\.sql:2: \d+ rows share user_id"):
+        build(config, select=("sessions",), progress=QUIET)
+
+
+def test_a_process_that_dies_is_told(tmp_path, monkeypatch):
+    config = made(tmp_path / "parts", 2)
+    start = subprocess.Popen
+
+    def dying(command: list[str], **options: object) -> subprocess.Popen:
+        return start([command[0], "-c", "raise SystemExit(9)"], **options)
+
+    monkeypatch.setattr(partitions.subprocess, "Popen", dying)
+    with pytest.raises(WarehouseError, match=r"^partition 0: its process ended with 9; .*goes on"):
+        build(config, select=UPTO_MATRIX, progress=QUIET)
+
+
+def test_a_number_of_parts_below_one_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"settings\.partitions"):
+        made(tmp_path / "parts", 0)
