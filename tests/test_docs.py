@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -16,31 +17,82 @@ from behavsql import config
 from behavsql.demos import demo_config
 from behavsql.pipeline import build
 from behavsql.progress import Progress
+from behavsql.warehouse import connect
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-QUERIES = re.findall(r"<!-- query -->\n```sh\n(.*?)```\n```text\n(.*?)```", README, re.DOTALL)
+SHOWN = r"\n```sh\n(.*?)```\n```text\n(.*?)```"
+QUERIES = re.findall("<!-- query -->" + SHOWN, README, re.DOTALL)
+LABEL = re.search(r"<!-- label -->\n```sql\n(.*?)```", README, re.DOTALL)[1]
+LABEL_QUERIES = re.findall("<!-- label query -->" + SHOWN, README, re.DOTALL)
+
+
+def _build_sample(folder: Path, without: tuple[str, ...] = ()) -> Path:
+    """The bundled sample with the SQL files of this folder, without networks; the published file."""
+    made = demo_config("retail", folder / "warehouse", models="fast")
+    off = {task: config.TaskSettings(enabled=False) for task in without}
+    made = made.model_copy(update={"folder": folder, "tasks": off})
+    return build(made, progress=Progress(quiet=True)).path
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled sample, built as the README says but without the network; its folder."""
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the sample is built in, twice: as it is, then with the README's label."""
+    return tmp_path_factory.mktemp("project")
+
+
+@pytest.fixture(scope="module")
+def sample(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the bundled sample as it is."""
     folder = tmp_path_factory.mktemp("sample")
-    build(demo_config("retail", folder / "warehouse", models="fast"), progress=Progress(quiet=True))
+    (folder / "warehouse").mkdir()
+    shutil.copy(_build_sample(project), folder / "warehouse")
     return folder
 
 
-def test_the_readme_shows_three_queries() -> None:
-    assert len(QUERIES) == 3
+@pytest.fixture(scope="module")
+def asked_more(project: Path, sample: Path) -> Path:
+    """The project, after the README's own label file was put into it and it was built again.
+
+    Most of the shipped tasks are left out: what is told of them is shown before.
+    """
+    path = project / "sql" / "5_labels" / "refund.sql"
+    path.parent.mkdir(parents=True)
+    path.write_text(LABEL, encoding="utf-8")
+    _build_sample(project, without=("churn", "engagement", "next_visit", "spend"))
+    return project
+
+
+def test_the_readme_shows_its_queries() -> None:
+    assert (len(QUERIES), len(LABEL_QUERIES)) == (3, 2)
+    assert len(LABEL.splitlines()) < 20
 
 
 @pytest.mark.parametrize(("command", "shown"), QUERIES, ids=range(len(QUERIES)))
 def test_a_query_prints_what_the_readme_shows(sample: Path, command: str, shown: str) -> None:
+    _check_query(sample, command, shown)
+
+
+@pytest.mark.parametrize(("command", "shown"), LABEL_QUERIES, ids=range(len(LABEL_QUERIES)))
+def test_a_label_of_your_own_is_a_new_task(asked_more: Path, command: str, shown: str) -> None:
+    _check_query(asked_more, command, shown)
+
+
+def test_a_label_of_your_own_beats_the_references(asked_more: Path) -> None:
+    """On test, as the figures in the README do."""
+    with connect(asked_more / "warehouse") as con:
+        told = con.execute(
+            "select status, test_high < prevalence_value from main.model_card where task = 'refund'"
+        ).fetchall()
+    assert told == [("ready", True)]
+
+
+def _check_query(folder: Path, command: str, shown: str) -> None:
     """Same columns and rows; the figures themselves depend on which model won on this machine."""
     words = shlex.split(command)
     done = subprocess.run(
         [sys.executable, "-m", "behavsql.cli.main", *words[1:]],
-        cwd=sample,
+        cwd=folder,
         env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
         capture_output=True,
         text=True,
@@ -55,8 +107,6 @@ def test_a_query_prints_what_the_readme_shows(sample: Path, command: str, shown:
 
 
 def test_the_sample_has_the_rows_the_readme_names(sample: Path) -> None:
-    from behavsql.warehouse import connect
-
     con = connect(sample / "warehouse")
     assert con.execute("select count_rows from staging.sources").fetchall() == [(541_909,)]
     assert "541,909" in README
