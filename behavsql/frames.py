@@ -7,7 +7,11 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from behavsql import content
+from behavsql.config import Settings
 from behavsql.quoting import identifier, literal
+
+NOT_FEATURES = ("split", "label", "user_code", "is_fit_half", "user_id", "cutoff_at")
 
 
 @dataclass(frozen=True)
@@ -53,42 +57,23 @@ class Asked:
 
 
 def load(
-    con: duckdb.DuckDBPyConnection, task: str, kind: str, max_train_rows: int, seed: int
+    con: duckdb.DuckDBPyConnection,
+    task: str,
+    kind: str,
+    max_train_rows: int,
+    seed: int,
+    only: str = "true",
 ) -> Asked:
     """Pull one task's questions, features and labels through Arrow, ordered by user and cutoff.
 
-    Of the `_last_window` columns only the task's own is not_features: whether another task's is known
-    depends on that task's cutoffs, so it is missing in train, test and later at different rates.
-
     Train rows past `max_train_rows` are left out whole users at a time, by a hash of the user.
+    only: a SQL condition on `asked` (user_id, cutoff_at, split); rows that do not meet it stay out.
     """
-    rows = con.execute(
-        "select count(*) from cutoffs.populations where task = ? and split = 'train'", [task]
-    ).fetchall()[0][0]
-    share = min(1.0, max_train_rows / max(rows, 1))
-    frame = con.sql(
-        f"""select asked.split, labels.label::double as label,
-                   hash(asked.user_id) as user_code,
-                   hash(asked.user_id, {int(seed)}) % 2 = 0 as is_fit_half,
-                   matrix.*
-            from cutoffs.populations as asked
-            inner join features.matrix as matrix using (user_id, cutoff_at)
-            left join {identifier("labels", task)} as labels
-                on labels.user_id = asked.user_id and labels.cutoff_at = asked.cutoff_at
-                and asked.split <> 'latest'
-            where asked.task = {literal(task)} and (
-                asked.split <> 'train' or hash(asked.user_id, 1) / 18446744073709551616.0 < {literal(share)}
-            )
-            order by matrix.user_id, matrix.cutoff_at"""
-    ).pl()
-    not_features = ["split", "label", "user_code", "is_fit_half", "user_id", "cutoff_at"]
-    not_features += [
-        name
-        for name in frame.columns
-        if name.endswith("_last_window") and name != f"{task}_last_window"
-    ]
+    share = _train_share(con, task, max_train_rows)
+    query = _query(con, task, share, seed, only)
+    frame = con.sql(f"{query} order by user_id, cutoff_at").pl()
     table = Table(
-        features=_clean(frame.drop(not_features)),
+        features=_clean(frame.drop(NOT_FEATURES)),
         label=frame["label"].fill_null(float("nan")).to_numpy(),
         users=frame["user_code"].to_numpy().view(np.int64),
         last_window=frame[f"{task}_last_window"].fill_null(float("nan")).to_numpy(),
@@ -97,6 +82,50 @@ def load(
     )
     keys = frame.select("user_id", "cutoff_at", "split")
     return Asked(table, keys, frame["is_fit_half"].to_numpy(), share)
+
+
+def fingerprints(con: duckdb.DuckDBPyConnection, task: str, settings: Settings) -> dict[str, str]:
+    """What `load` would bring, told without loading it: `rows` all of it, `latest` what is asked now."""
+    share = _train_share(con, task, settings.max_train_rows)
+    wanted = {"rows": "true", "latest": "asked.split = 'latest'"}
+    return {
+        name: content.fingerprint(con, f"({_query(con, task, share, settings.seed, only)})")
+        for name, only in wanted.items()
+    }
+
+
+def _train_share(con: duckdb.DuckDBPyConnection, task: str, max_train_rows: int) -> float:
+    rows = con.execute(
+        "select count(*) from cutoffs.populations where task = ? and split = 'train'", [task]
+    ).fetchall()[0][0]
+    return min(1.0, max_train_rows / max(rows, 1))
+
+
+def _query(con: duckdb.DuckDBPyConnection, task: str, share: float, seed: int, only: str) -> str:
+    """The rows of `load` in no order.
+
+    Of the `_last_window` columns only the task's own is among them: whether another task's is known
+    depends on that task's cutoffs, so it is missing in train, test and later at different rates.
+    """
+    columns = [row[0] for row in con.execute("describe features.matrix").fetchall()]
+    others = [
+        identifier(name) for name in columns
+        if name.endswith("_last_window") and name != f"{task}_last_window"
+    ]  # fmt: skip
+    own = f"matrix.* exclude ({', '.join(others)})" if others else "matrix.*"
+    return f"""select asked.split, labels.label::double as label,
+            hash(asked.user_id) as user_code,
+            hash(asked.user_id, {int(seed)}) % 2 = 0 as is_fit_half,
+            {own}
+        from cutoffs.populations as asked
+        inner join features.matrix as matrix using (user_id, cutoff_at)
+        left join {identifier("labels", task)} as labels
+            on labels.user_id = asked.user_id and labels.cutoff_at = asked.cutoff_at
+            and asked.split <> 'latest'
+        where asked.task = {literal(task)} and ({only}) and (
+            asked.split <> 'train'
+            or hash(asked.user_id, 1) / 18446744073709551616.0 < {literal(share)}
+        )"""
 
 
 def _clean(frame: pl.DataFrame) -> pl.DataFrame:

@@ -7,9 +7,10 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from behavsql.changes import Parts
 from behavsql.config import Settings
 from behavsql.frames import Asked
-from behavsql.metrics import evaluate, intervals
+from behavsql.metrics import DIRECTION, evaluate, intervals
 from behavsql.tasks import Task
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ create table if not exists models.models (
     model_id varchar, task varchar, model varchar, family varchar, version integer,
     is_champion boolean, is_published boolean, reason varchar, calibration varchar,
     threshold double, count_train_rows bigint, count_features integer, train_seconds double,
-    params varchar, feature_fingerprint varchar, trained_at timestamp
+    params varchar, feature_digests varchar, trained_at timestamp, scored_at timestamp,
+    is_worse_on_test boolean
 );
 create table if not exists models.metrics (
     model_id varchar, split varchar, metric varchar, value double, low double, high double
@@ -32,27 +34,35 @@ create table if not exists models.importance (
 create table if not exists models.artifacts (model_id varchar, file varchar, content blob);
 """
 
+# Warehouses of earlier versions lack these.
+_LATER_COLUMNS = {
+    "feature_digests": "varchar", "scored_at": "timestamp", "is_worse_on_test": "boolean"
+}  # fmt: skip
+
+
+def trained(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """The tasks that have models."""
+    known = con.execute(
+        "select 1 from duckdb_tables() where schema_name = 'models' and table_name = 'models' "
+        "and database_name = current_database()"
+    ).fetchall()
+    if not known:
+        return set()
+    return {task for (task,) in con.execute("select distinct task from models.models").fetchall()}
+
 
 def store(
     con: duckdb.DuckDBPyConnection, task: Task, asked: Asked, trained: "list[Trained]",
-    champion: "Trained", published: "Trained", settings: Settings, fingerprint: str,
+    champion: "Trained", published: "Trained", settings: Settings, learned: dict[str, Parts],
 ) -> None:  # fmt: skip
+    """Replace a task's models by these. learned: what they learned from, see learned.py."""
     version = forget(con, task.name) + 1
     test = asked.split("test")
+    on_test: dict[str, tuple[dict, dict]] = {}
     for one in trained:
         model_id = f"{task.name}__{one.model.name}"
-        con.execute(
-            "insert into models.models values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, now()::timestamp)",
-            [model_id, task.name, one.model.name, one.model.family, version, one is champion,
-             one is published, one.reason, one.calibrator.method, one.threshold,
-             int(asked.split("train").sum()), asked.table.features.width, round(one.seconds, 3),
-             json.dumps(one.model.params()), fingerprint],
-        )  # fmt: skip
-        scored = (
-            asked.split("valid", "test", "latest")
-            if one is published
-            else asked.split("valid", "test")
-        )
+        _store_model(con, model_id, version, task, asked, one, champion, published, learned)
+        scored = asked.split("valid", "test", *(["latest"] if one is published else []))
         _store_scores(con, model_id, task.name, asked, one, scored)
         _store_metrics(con, model_id, "valid", one.pick, {})
         label, users = asked.table.label[test], asked.table.users[test]
@@ -61,6 +71,7 @@ def store(
             task.kind, label, one.score[test], users, one.threshold, seed=settings.seed
         )
         _store_metrics(con, model_id, "test", found, spread)
+        on_test[one.model.name] = (found, spread)
         rows = [(model_id, name, share, rank) for rank, (name, share) in
                 enumerate(one.model.importance().items(), 1)]  # fmt: skip
         if rows:
@@ -70,11 +81,54 @@ def store(
         }
         for file, content in files.items():
             con.execute("insert into models.artifacts values (?, ?, ?)", [model_id, file, content])
+    references = [on_test[one.model.name][0] for one in trained if one.is_reference]
+    is_worse = not published.is_reference and _is_worse(
+        task.metric, references, on_test[published.model.name][1]
+    )
+    con.execute(
+        "update models.models set is_worse_on_test = ? where task = ? and is_published",
+        [is_worse, task.name],
+    )
+
+
+def _store_model(
+    con: duckdb.DuckDBPyConnection, model_id: str, version: int, task: Task, asked: Asked,
+    one: "Trained", champion: "Trained", published: "Trained", learned: dict[str, Parts],
+) -> None:  # fmt: skip
+    row = {
+        "model_id": model_id, "task": task.name, "model": one.model.name,
+        "family": one.model.family, "version": version, "is_champion": one is champion,
+        "is_published": one is published, "reason": one.reason,
+        "calibration": one.calibrator.method, "threshold": one.threshold,
+        "count_train_rows": int(asked.split("train").sum()),
+        "count_features": asked.table.features.width, "train_seconds": round(one.seconds, 3),
+        "params": json.dumps(one.model.params()), "feature_digests": json.dumps(learned),
+    }  # fmt: skip
+    con.execute(
+        f"insert into models.models ({', '.join(row)}, trained_at, scored_at) "
+        f"values ({', '.join('?' * len(row))}, now()::timestamp, now()::timestamp)",
+        list(row.values()),
+    )
+
+
+def _is_worse(metric: str, references: list[dict], spread: dict) -> bool:
+    """Whether the whole interval of what is published lies on the wrong side of the best reference.
+
+    Test decides nothing, so such a model stays: but it must not pass for a good one.
+    """
+    sign = DIRECTION[metric]
+    known = [found[metric] for found in references if found.get(metric) is not None]
+    ends = spread.get(metric, (None, None))
+    if not known or None in ends or not np.isfinite(ends).all():
+        return False
+    return all(sign * end < max(sign * value for value in known) for end in ends)
 
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
     """Create the `models` tables where they are missing; `models.scores` has the ids' own type."""
     con.execute(_TABLES)
+    for column, type_ in _LATER_COLUMNS.items():
+        con.execute(f"alter table models.models add column if not exists {column} {type_}")
     kinds = con.execute(
         "select distinct data_type from duckdb_columns() where database_name = current_database() "
         "and column_name = 'user_id' and (schema_name, table_name) in "
@@ -91,6 +145,8 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
 
 def forget(con: duckdb.DuckDBPyConnection, task: str) -> int:
     """Remove a task's earlier models; the version they had (0 = there were none)."""
+    if task not in trained(con):
+        return 0
     last = con.execute("select coalesce(max(version), 0) from models.models where task = ?", [task])
     version = last.fetchall()[0][0]
     owned = "(select model_id from models.models where task = ?)"
@@ -99,6 +155,22 @@ def forget(con: duckdb.DuckDBPyConnection, task: str) -> int:
     con.execute("delete from models.scores where task = ?", [task])
     con.execute("delete from models.models where task = ?", [task])
     return version
+
+
+def replace_latest(
+    con: duckdb.DuckDBPyConnection, model_id: str, task: str, scores: "pl.DataFrame"
+) -> None:
+    """Put new scores (user_id, cutoff_at, split, raw, score) in the place of a task's latest ones."""
+    con.execute("delete from models.scores where task = ? and split = 'latest'", [task])
+    con.register("new_scores", scores.to_arrow())
+    con.execute(
+        "insert into models.scores by name select ? as model_id, ? as task, * from new_scores "
+        "order by user_id", [model_id, task]
+    )  # fmt: skip
+    con.unregister("new_scores")
+    con.execute(
+        "update models.models set scored_at = now()::timestamp where model_id = ?", [model_id]
+    )
 
 
 def _store_scores(

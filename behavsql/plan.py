@@ -1,158 +1,172 @@
-"""What a build would do and why: every step with a fingerprint of all that it depends on.
+"""What a run would do and why: the reason of every step.
 
-A step is up to date when the last build recorded the same fingerprint for it. Fingerprints are
-told from files, settings and the steps before, never from results, so the whole plan is known
-before anything runs.
+A step must run if its own parts changed (its SQL file, a setting, a source file) or if a result
+that it reads is not the one it was made from. Whether a step that runs makes other rows than
+before is known afterwards only: what reads it may run (`is_certain` False), and is looked at again
+when its turn comes.
 """
 
 import fnmatch
-import hashlib
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from typing import NamedTuple
 
-import duckdb
-
-from behavsql import __version__, sources
+from behavsql import changes
 from behavsql.catalog import Catalog
-from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
 from behavsql.errors import ConfigError, nearest
-from behavsql.models import MODEL_SETS
+from behavsql.records import History, Record
+from behavsql.steps import JUDGE as JUDGE
+from behavsql.steps import TELLS, Goal, Step, all_steps
+from behavsql.steps import all_params as all_params
+from behavsql.steps import settings_params as settings_params
 
-BEFORE_MODELS = 5  # the last stage that is built before training
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing a build does. `reason` says why it must run; None means it is up to date."""
-
-    name: str  # "raw.events", "staging.events", "meta.tasks", "features.matrix", "train purchase"
-    verb: str  # "ingest" | "sql" | "resolve" | "matrix" | "train" | "present" | "publish"
-    parents: tuple[str, ...]
-    digest: str  # of what is the step's own: SQL text, settings, code version
-    file: SqlFile | None = None
-    fingerprint: str = ""
-    reason: str | None = None
+STOPPED = "failed or was stopped last time"
+SELECTED = "selected"
+FULL = "--full"
+ASKED = "asked for"
+FORCED = {SELECTED, FULL, ASKED}  # run whatever came of the steps above
 
 
-def settings_params(config: Config) -> dict[str, object]:
-    """The settings SQL files may read through `getvariable`, known before the build starts."""
-    chosen = config.settings
-    return {
-        "session_gap": chosen.session_gap,
-        "max_session": chosen.max_session,
-        "min_date": chosen.min_date,
-        "max_value": chosen.max_value,
-        "max_quantity": chosen.max_quantity,
-    }
+class Cause(NamedTuple):
+    """Why a step must run, in words, and the step at which that began."""
 
-
-def all_params(con: duckdb.DuckDBPyConnection, config: Config) -> dict[str, object]:
-    """Those, and the ones a build finds out: the latest time that is not in the future, the bucket."""
-    tomorrow = datetime.combine(datetime.now(UTC).date(), datetime.min.time()) + timedelta(days=1)
-    params = settings_params(config) | {"latest_possible_at": tomorrow}
-    known = con.execute(
-        "select 1 from duckdb_tables() where schema_name = 'meta' and table_name = 'clock'"
-    ).fetchall()
-    if known:
-        params["bucket"] = con.execute("select bucket from meta.clock").fetchall()[0][0]
-    return params
+    reason: str
+    root: str
 
 
 def make_plan(
     catalog: Catalog,
     config: Config,
-    recorded: Mapping[str, str],
+    history: History | None = None,
     select: Iterable[str] = (),
     full: bool = False,
+    goal: Goal | None = None,
 ) -> list[Step]:
     """Every step in order, each with its reason to run.
 
-    recorded: step name -> fingerprint of its last success. select: names, patterns or schemas
-    ("features.*", "labels"); `x+` takes what depends on x too. Raises ConfigError for a selection
-    that matches nothing.
+    select: names, patterns or schemas ("features.*", "labels"); `x+` takes what depends on x too,
+    and only what is selected, and out of date above it, runs. full: every step runs, or every
+    selected one. Raises ConfigError for a selection that matches nothing.
     """
-    steps = _fingerprinted(list(_steps(catalog, config)))
+    history, goal = history or History(), goal or Goal()
+    steps = all_steps(catalog, config, goal)
     chosen = _selected(steps, select)
-    judged = [_with_reason(step, recorded, full) for step in steps]
+    forced = dict.fromkeys(chosen, SELECTED) if chosen is not None else {}
+    if full and chosen is None:
+        forced = {step.name: FULL for step in steps}
+    forced |= {f"train {task}": ASKED for task in goal.tasks or ()}
+    judged = _judged(steps, history, forced)
     return judged if chosen is None else _only(judged, chosen)
 
 
-def _steps(catalog: Catalog, config: Config) -> Iterable[Step]:
-    params = settings_params(config)
-    yield Step("raw.events", "ingest", (), _hash(sources.fingerprint(config), __version__))
-    tables = [_sql_step(file, catalog, params) for file in catalog.files.values()]
-    yield from (step for step in tables if step.file.stage_number == 1)
-    asked = [file.digest for file in catalog.label_files()]
-    tasks = _hash(asked, config.tasks, config.settings.max_train_cutoffs, __version__)
-    yield Step("meta.tasks", "resolve", ("staging.events", "staging.sources"), tasks)
-    yield from (step for step in tables if 1 < step.file.stage_number <= BEFORE_MODELS)
-    labels = [file.table for file in catalog.label_files()]
-    features = [file.table for file in catalog.feature_files()]
-    parents = ("cutoffs.cutoffs", "meta.tasks", *features, *labels)
-    yield Step("features.matrix", "matrix", parents, __version__)
-    chosen = config.settings
-    for label in labels:
-        task = label.partition(".")[2]
-        own = _hash(MODEL_SETS[chosen.models], chosen.seed, chosen.max_train_rows, __version__)
-        yield Step(f"train {task}", "train", ("features.matrix", label), own)
-    yield from (step for step in tables if step.file.stage_number > BEFORE_MODELS)
-    yield Step("main.customers", "present", ("predictions.scored", "staging.users"), __version__)
-    results = [step.name for step in tables if step.file.stage_number > BEFORE_MODELS]
-    parents = ("features.matrix", *results, "main.customers")
-    yield Step("publish", "publish", parents, config.settings.publish_mode)
+def cause(step: Step, history: History) -> Cause | None:
+    """Why a step must run, as far as what is there now tells; None if it is up to date."""
+    old = history.records.get(step.name)
+    was_stopped = history.stopped == step.name
+    if old is None:
+        return Cause(STOPPED if was_stopped else "new", step.name)
+    if step.name in history.lost and step.name not in history.roots:
+        return Cause(history.lost[step.name], step.name)
+    if old.parts is None:
+        return Cause("built by an earlier behavsql", step.name)
+    if told := changes.difference(old.parts, step.parts, step.file.where if step.file else ""):
+        return Cause(told, step.name)
+    if step.verb == "ingest" and was_stopped and step.name not in history.roots:
+        return Cause(STOPPED, step.name)  # the raw file may be half written
+    moved = _moved(step, old, history)
+    if moved is None:
+        return None
+    maker, is_there = moved
+    root = history.roots.get(maker, maker)
+    if was_stopped:
+        return Cause(STOPPED, root)
+    if not is_there:
+        return Cause(f"{maker} is gone", root)
+    return Cause(_is_rebuilt(root, "is" if root in history.roots else "was"), root)
 
 
-def _sql_step(file: SqlFile, catalog: Catalog, params: Mapping[str, object]) -> Step:
-    macros = [macro.digest for macro in catalog.macros if macro.name in file.macros]
-    values = [(name, params.get(name)) for name in file.params]
-    digest = _hash(file.digest, file.purpose, macros, values)
-    return Step(
-        file.table, "sql", tuple(_origin(name, catalog) for name in file.inputs), digest, file
-    )
+def _moved(step: Step, old: Record, history: History) -> tuple[str, bool] | None:
+    """The maker of the first result that is not what `step` was made from; whether it is there."""
+    for name in dict.fromkeys((*step.made_by, *old.inputs)):
+        now = history.names.get(name) if name in step.made_by else None
+        if now != old.inputs.get(name):
+            return step.made_by.get(name, name.removeprefix("made ")), now is not None
+    return None
 
 
-def _origin(table: str, catalog: Catalog) -> str:
-    """The step that makes an input: `raw.*`, `meta.*` and `models.*` have one for many tables."""
-    schema = table.partition(".")[0]
-    if table in catalog.files:
-        return table
-    return {"raw": "raw.events", "meta": "meta.tasks", "models": "models.*"}.get(
-        schema, "features.matrix"
-    )
+def _is_rebuilt(step: str, verb: str = "is") -> str:
+    """
+    >>> _is_rebuilt("staging.events"), _is_rebuilt("train churn", "was")
+    ('staging.events is rebuilt', 'churn was trained again')
+    """
+    kind, _, task = step.partition(" ")
+    done = {"train": "trained again", "score": "scored again"}.get(kind)
+    return f"{task} {verb} {done}" if done else f"{step} {verb} rebuilt"
 
 
-def _fingerprinted(steps: list[Step]) -> list[Step]:
-    known: dict[str, str] = {}
-    done = []
+def _judged(steps: list[Step], history: History, forced: Mapping[str, str]) -> list[Step]:
+    """Each step with its reason: its own, else that of the first step above it that has one."""
+    roots: dict[str, str] = {}
+    skipped: frozenset[str] = frozenset()  # tasks of which it is known now
+    judged = []
     for step in steps:
-        parents = [name for name in known if fnmatch.fnmatch(name, "train *")] if (
-            "models.*" in step.parents
-        ) else []  # fmt: skip
-        inputs = [known[name] for name in (*step.parents, *parents) if name in known]
-        done.append(
-            replace(step, parents=(*step.parents, *parents), fingerprint=_hash(step.digest, inputs))
-        )
-        known[step.name] = done[-1].fingerprint
-    return done
+        above = next((roots[name] for name in step.parents if name in roots), None)
+        if step.verb == "resolve" and not above and step.name not in forced:
+            skipped = _stay_skipped(step, history)
+        is_of_task = step.verb in TELLS or step.name.startswith("labels.")
+        is_certain = True
+        if step.name in forced:
+            found = Cause(forced[step.name], step.name)
+        elif is_of_task and step.task in skipped:
+            found = None
+        elif found := _own_cause(step, history):
+            pass
+        elif above:
+            found, is_certain = Cause(_is_rebuilt(above), above), False
+        if found:
+            roots[step.name] = found.root
+            step = replace(step, reason=found.reason, is_certain=is_certain)
+        judged.append(step)
+    return judged
+
+
+def _stay_skipped(resolve: Step, history: History) -> frozenset[str]:
+    """The skipped tasks that meta.tasks would skip again: neither events nor their settings moved."""
+    old = history.records.get(resolve.name)
+    if old is None or old.parts is None or _moved(resolve, old, history):
+        return frozenset()
+    names = {*old.parts, *resolve.parts}
+    moved = [name for name in names if old.parts.get(name) != resolve.parts.get(name)]
+    if any(not name.startswith(("tasks.", "labels.")) for name in moved):
+        return frozenset()
+    about = {re.split(r"[. ]", name)[1] for name in moved}
+    return history.skipped - about
+
+
+def _own_cause(step: Step, history: History) -> Cause | None:
+    """As `cause`, but nothing is missing of a task that was refused, or skipped for its events."""
+    closed = history.skipped if step.verb == "sql" else history.skipped | history.refused
+    is_of_task = step.verb in TELLS or step.name.startswith("labels.")
+    return None if is_of_task and step.task in closed else cause(step, history)
 
 
 def _selected(steps: list[Step], select: Iterable[str]) -> set[str] | None:
     """The names a selection means; None where there is none, which means all."""
     chosen: set[str] = set()
     names = [step.name for step in steps]
-    for text in select:
-        pattern, downstream = text.removesuffix("+"), text.endswith("+")
+    for pattern in select:
+        text, downstream = pattern.removesuffix("+"), pattern.endswith("+")
         found = {
             name for name in names
-            if fnmatch.fnmatch(name, pattern) or name.partition(".")[0] == pattern
-            or name == f"train {pattern}" or name == f"labels.{pattern}"
+            if fnmatch.fnmatch(name, text) or name.partition(".")[0] == text
+            or name == f"train {text}" or name == f"labels.{text}"
         }  # fmt: skip
         if not found:
             raise ConfigError(
-                f"--select: nothing is called {pattern!r}; allowed are tables, schemas, tasks and "
-                f"patterns such as features.*.{nearest(pattern, names)} See `behavsql sql list`."
+                f"--select: nothing is called {text!r}; allowed are tables, schemas, tasks and "
+                f"patterns such as features.*.{nearest(text, names)} See `behavsql sql list`."
             )
         chosen |= found | (_downstream(steps, found) if downstream else set())
     return chosen or None
@@ -166,16 +180,6 @@ def _downstream(steps: list[Step], seeds: set[str]) -> set[str]:
     return reached
 
 
-def _with_reason(step: Step, recorded: Mapping[str, str], full: bool) -> Step:
-    if full:
-        return replace(step, reason="--full")
-    if step.name not in recorded:
-        return replace(step, reason="new")
-    if recorded[step.name] == step.fingerprint:
-        return step
-    return replace(step, reason="changed: itself or what it reads")
-
-
 def _only(steps: list[Step], chosen: set[str]) -> list[Step]:
     """The chosen steps, and what they read as far as it is out of date.
 
@@ -185,34 +189,7 @@ def _only(steps: list[Step], chosen: set[str]) -> list[Step]:
     for step in reversed(steps):
         if step.name in needed:
             needed |= {other.name for other in steps if other.reason} & set(step.parents)
-    reasons = {name: "selected" if name in chosen else "out of date, and selected steps read it"
-               for name in needed}  # fmt: skip
-    return [replace(step, reason=reasons.get(step.name)) for step in steps]
-
-
-def recorded_fingerprints(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Step name -> fingerprint of its last success, from `meta.builds`; empty for a new warehouse."""
-    known = con.execute(
-        "select count(*) from duckdb_tables() where schema_name = 'meta' and table_name = 'builds'"
-    ).fetchall()[0][0]
-    if not known:
-        return {}
-    return dict(
-        con.execute(
-            "select step, arg_max(fingerprint, build_id) from meta.builds group by step"
-        ).fetchall()
-    )
-
-
-def _hash(*parts: object) -> str:
-    return hashlib.sha256(repr([_plain(part) for part in parts]).encode()).hexdigest()[:16]
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, dict):
-        return sorted((key, _plain(item)) for key, item in value.items())
-    if hasattr(value, "model_dump"):
-        return _plain(value.model_dump())
-    return value
+    return [
+        step if step.name in needed else replace(step, reason=None, is_certain=True)
+        for step in steps
+    ]

@@ -1,19 +1,19 @@
 """Which questions are asked of this data, over which windows, and which ones it cannot answer."""
 
 import math
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Container
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import duckdb
 
 from behavsql.catalog import Catalog, SqlFile
+from behavsql.changes import duration
+from behavsql.clock import DAY, Clock, read_clock
 from behavsql.config import Config, parse_duration
-from behavsql.errors import SourceError
 from behavsql.metrics import DEFAULT_METRIC
 from behavsql.quoting import identifier
 
-DAY = timedelta(days=1)
-SHORT_SPAN = 14 * DAY  # data shorter than this is cut into hours
 LONGEST_STEP = 7 * DAY
 STEPS = 24  # cutoffs that a short span is divided into
 MIN_TRAIN_CUTOFFS = 3
@@ -29,9 +29,13 @@ create or replace table meta.clock (
 create or replace table meta.tasks (
     task varchar, purpose varchar, kind varchar, metric varchar, horizon interval,
     active_within interval, every interval, count_holdout_cutoffs integer,
-    max_train_cutoffs integer, status varchar, reason varchar
+    max_train_cutoffs integer, horizon_days double, active_within_days double,
+    every_days double, status varchar, reason varchar, is_judged boolean
 );
 """
+WINDOWS = ("horizon", "active_within", "every", "count_holdout_cutoffs")
+VERDICTS = "(select task, status, reason from meta.tasks)"  # what `judge` may change
+OUTGROWN = 2  # windows that would be so many times longer or shorter now are spoken of
 
 
 @dataclass(frozen=True)
@@ -43,77 +47,73 @@ class Task:
     metric: str
 
 
-@dataclass(frozen=True)
-class Clock:
-    """The data's own time: its bucket, its span, and the last moment whose past is complete."""
+def resolve(
+    con: duckdb.DuckDBPyConnection, catalog: Catalog, config: Config, kept: Container[str] = ()
+) -> Clock:
+    """Write `meta.clock` and `meta.tasks` from the events and the label files' headers.
 
-    bucket: timedelta
-    first_event_at: datetime
-    last_event_at: datetime
-    has_dates: bool
-    has_time_of_day: bool
-
-    @property
-    def as_of(self) -> datetime:
-        """The last microsecond of the newest event's bucket: the moment predictions are for."""
-        return self._floor(self.last_event_at) + self.bucket - timedelta(microseconds=1)
-
-    @property
-    def complete_until(self) -> datetime:
-        """The last microsecond of the bucket before: later windows have not been seen whole."""
-        return self._floor(self.last_event_at) - timedelta(microseconds=1)
-
-    @property
-    def span(self) -> timedelta:
-        return max(self.complete_until - self.first_event_at, timedelta(0))
-
-    def _floor(self, moment: datetime) -> datetime:
-        return moment - (moment - datetime(1970, 1, 1)) % self.bucket
-
-    def buckets(self, length: timedelta) -> timedelta:
-        """A length of time in whole buckets, at least one."""
-        return self.bucket * max(1, round(length / self.bucket))
-
-
-def read_clock(con: duckdb.DuckDBPyConnection) -> Clock:
-    """Take the clock from `staging.events`; SourceError if there is no event left."""
-    first, last = con.execute("select min(event_at), max(event_at) from staging.events").fetchall()[
-        0
-    ]
-    if first is None:
-        rules = con.execute(
-            "select rule, sum(count_rows_removed) as n from staging.ledger group by rule having n > 0"
-        ).fetchall()
-        told = ", ".join(f"{rule} {int(count):,}" for rule, count in rules) or "no rows"
-        raise SourceError(
-            f"staging.events: no usable event is left ({told}); allowed is any number above zero. "
-            f"Look at staging.rejected and mend the mapping."
-        )
-    dates, timed = con.execute(
-        "select bool_and(has_dates), bool_and(has_time_of_day) from staging.sources"
-    ).fetchall()[0]
-    short = last - first < SHORT_SPAN and timed
-    return Clock(timedelta(hours=1) if short else DAY, first, last, dates, timed)
-
-
-def resolve(con: duckdb.DuckDBPyConnection, catalog: Catalog, config: Config) -> Clock:
-    """Write `meta.clock` and `meta.tasks` from the events and the label files' headers."""
-    clock = read_clock(con)
+    kept: tasks whose windows stay as they stand in `meta.tasks`, and with them the clock's bucket;
+    every task is asked or skipped by the events as they are now.
+    """
+    clock, own = read_clock(con), _standing_windows(con, kept)
+    fresh, words = clock, _words(con)
+    if own:
+        bucket = con.execute("select bucket from meta.clock").fetchall()[0][0]
+        clock = replace(clock, bucket=bucket)
+    rows, outgrown = [], []
+    for file in catalog.label_files():
+        row = _resolve_task(file, config, clock, words)
+        if file.name in own:
+            now = _resolve_task(file, config, fresh, words)
+            outgrown += _outgrown(file.name, own[file.name], now)
+            row |= own[file.name]
+        rows.append(row)
     con.execute(_TABLES)
     con.execute(
         "insert into meta.clock values (?, ?, ?, ?, ?, ?, ?)",
         [clock.bucket, clock.first_event_at, clock.last_event_at, clock.as_of,
          clock.complete_until, clock.has_dates, clock.has_time_of_day],
     )  # fmt: skip
-    roles = {row[0] for row in con.execute("select distinct role from staging.events").fetchall()}
-    rows = [_resolve_task(file, config, clock, roles) for file in catalog.label_files()]
-    if rows:
-        con.executemany(f"insert into meta.tasks values ({', '.join('?' * 11)})", rows)
-    return clock
+    for row in rows:
+        columns = row | {f"{name}_days": row[name] / DAY for name in WINDOWS[:3]}
+        con.execute(
+            f"insert into meta.tasks ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
+            list(columns.values()),
+        )
+    return replace(clock, outgrown=", ".join(outgrown))
 
 
-def _resolve_task(file: SqlFile, config: Config, clock: Clock, roles: set[str]) -> list:
-    name, own = file.name, config.tasks.get(file.name)
+def _standing_windows(con: duckdb.DuckDBPyConnection, kept: Container[str]) -> dict[str, dict]:
+    known = con.execute(
+        "select 1 from duckdb_tables() where schema_name = 'meta' and table_name = 'tasks' "
+        "and database_name = current_database()"
+    ).fetchall()
+    if not known or not kept:
+        return {}
+    found = con.execute(f"select task, {', '.join(WINDOWS)} from meta.tasks").fetchall()
+    return {task: dict(zip(WINDOWS, row, strict=True)) for task, *row in found if task in kept}
+
+
+def _outgrown(task: str, own: dict, now: dict) -> list[str]:
+    """The first window of a task that would be much longer or shorter on the data of today."""
+    for name in WINDOWS[:3]:
+        ratio = now[name] / own[name]
+        if not 1 / OUTGROWN < ratio < OUTGROWN:
+            return [f"{task}: {name} {duration(own[name])}, now it would be {duration(now[name])}"]
+    return []
+
+
+def _words(con: duckdb.DuckDBPyConnection) -> tuple[set[str], set[str]]:
+    """The roles that occur among the events, and the source's own words in lower case."""
+    rows = con.execute("select distinct role, lower(event_type) from staging.events").fetchall()
+    return {role for role, _ in rows}, {word for _, word in rows if word is not None}
+
+
+def _resolve_task(
+    file: SqlFile, config: Config, clock: Clock, words: tuple[set[str], set[str]]
+) -> dict[str, object]:
+    """A row of `meta.tasks` by its columns."""
+    name, own, (roles, types) = file.name, config.tasks.get(file.name), words
     horizon = clock.buckets(_scaled(file.horizon, clock.span / 8))
     active_within = clock.buckets(_scaled(file.active_within, clock.span / 4))
     # With one kind of event, silence over purchase's own horizon would be purchase turned round.
@@ -123,16 +123,24 @@ def _resolve_task(file: SqlFile, config: Config, clock: Clock, roles: set[str]) 
         horizon = clock.buckets(own.horizon or horizon)
         active_within = clock.buckets(own.active_within or active_within)
     every = clock.buckets(min(LONGEST_STEP, clock.span / STEPS))
-    holdout = min(MAX_HOLDOUT_CUTOFFS, max(1, math.floor(clock.span / every / 8)))
     missing = sorted(set(_roles(file)) - roles)
     status, reason = "ready", None
     if own and not own.enabled:
         status, reason = "skipped", f"disabled in {config.origin}"
     elif missing:
         status, reason = "skipped", f"the data has no {' and no '.join(missing)} event"
-    metric = file.metric or DEFAULT_METRIC[file.kind]
-    return [name, file.purpose, file.kind, metric, horizon, active_within, every, holdout,
-            config.settings.max_train_cutoffs, status, reason]  # fmt: skip
+    elif file.types and not types & set(file.types):
+        first, *others = file.types
+        also = f" (nor {', '.join(others)})" if others else ""
+        status, reason = "skipped", f"the data has no {first} event{also}"
+    return {
+        "task": name, "purpose": file.purpose, "kind": file.kind,
+        "metric": file.metric or DEFAULT_METRIC[file.kind], "horizon": horizon,
+        "active_within": active_within, "every": every,
+        "count_holdout_cutoffs": min(MAX_HOLDOUT_CUTOFFS, max(1, math.floor(clock.span / every / 8))),
+        "max_train_cutoffs": config.settings.max_train_cutoffs, "status": status, "reason": reason,
+        "is_judged": False,
+    }  # fmt: skip
 
 
 def _roles(file: SqlFile) -> tuple[str, ...]:
@@ -151,27 +159,49 @@ def ready(con: duckdb.DuckDBPyConnection) -> list[Task]:
     return [Task(*row) for row in rows]
 
 
-def judge(con: duckdb.DuckDBPyConnection) -> None:
-    """Refuse the tasks whose labels are too few, skip those that repeat another's question."""
+def closed(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
+    """Task -> (status, reason) of those that are not asked, by name."""
+    rows = con.execute(
+        "select task, status, reason from meta.tasks where status <> 'ready' order by task"
+    ).fetchall()
+    return {task: (status, reason) for task, status, reason in rows}
+
+
+def reopen(con: duckdb.DuckDBPyConnection) -> None:
+    """Take back what `judge` decided, if it has decided anything."""
+    known = con.execute(
+        "select 1 from duckdb_columns() where database_name = current_database() "
+        "and schema_name = 'meta' and table_name = 'tasks' and column_name = 'is_judged'"
+    ).fetchall()
+    if known:
+        con.execute(
+            "update meta.tasks set status = 'ready', reason = null, is_judged = false where is_judged"
+        )
+
+
+def judge(con: duckdb.DuckDBPyConnection, spared: Container[str] = ()) -> None:
+    """Refuse the tasks whose labels are too few, skip those that repeat another's question.
+
+    spared: tasks that stay asked whatever their labels are now, because they have a model.
+    """
     for task in ready(con):
-        if reason := _refusal(con, task):
+        if task.name not in spared and (reason := _refusal(con, task)):
             _close(con, task.name, "refused", reason)
     asked = ready(con)
     for position, task in enumerate(asked):
         for earlier in asked[:position]:
+            if task.name in spared:
+                continue
             if relation := _repeats(con, task, earlier):
-                _close(
-                    con,
-                    task.name,
-                    "skipped",
-                    f"its labels are {relation} of {earlier.name} on every row",
-                )
+                told = f"its labels are {relation} of {earlier.name} on every row"
+                _close(con, task.name, "skipped", told)
                 break
 
 
 def _close(con: duckdb.DuckDBPyConnection, task: str, status: str, reason: str) -> None:
     con.execute(
-        "update meta.tasks set status = ?, reason = ? where task = ?", [status, reason, task]
+        "update meta.tasks set status = ?, reason = ?, is_judged = true where task = ?",
+        [status, reason, task],
     )
 
 
@@ -183,8 +213,9 @@ def _refusal(con: duckdb.DuckDBPyConnection, task: Task) -> str | None:
     if cutoffs < MIN_TRAIN_CUTOFFS:
         return f"{cutoffs} train cutoffs, at least {MIN_TRAIN_CUTOFFS} needed: the data spans too little time"
     for split in ("train", "valid", "test"):
-        rows, yes = con.execute(
-            "select count(*), count(*) filter (where cast(label as double) > 0) "
+        rows, yes, is_varied = con.execute(
+            "select count(*), count(*) filter (where cast(label as double) > 0), "
+            "coalesce(min(label) <> max(label), false) "
             "from cutoffs.populations as asked "
             f"inner join {identifier('labels', task.name)} as labels using (user_id, cutoff_at) "
             "where task = ? and split = ?", [task.name, split]
@@ -196,6 +227,8 @@ def _refusal(con: duckdb.DuckDBPyConnection, task: Task) -> str | None:
             return (
                 f"{rows - yes:,} negatives of {rows:,} in {split}, at least {MIN_POSITIVES} needed"
             )
+        if not is_varied:
+            return f"all {rows:,} labels in {split} are equal: there is nothing to tell apart"
     return None
 
 

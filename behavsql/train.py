@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import duckdb
@@ -10,12 +11,14 @@ import numpy as np
 from behavsql import frames, model_tables
 from behavsql.bootstrap import Gain
 from behavsql.calibration import Calibrator
+from behavsql.changes import Parts
 from behavsql.config import Settings
 from behavsql.errors import ModelError
 from behavsql.frames import Asked
 from behavsql.metrics import DIRECTION, best_threshold, evaluate, paired_gain
-from behavsql.models import MODEL_SETS, model_class
+from behavsql.models import model_class
 from behavsql.models.base import LEAST_SHARE, Model
+from behavsql.progress import Progress
 from behavsql.tasks import Task
 
 # Threads that wait should sleep: spinning ones, on cores that other work shares, were seen to make
@@ -42,9 +45,10 @@ class Trained:
 
 
 def train_task(
-    con: duckdb.DuckDBPyConnection, task: Task, settings: Settings, fingerprint: str, progress
-) -> None:
-    """Train the model set for one task and write everything about it to the `models` schema.
+    con: duckdb.DuckDBPyConnection, task: Task, settings: Settings, names: Iterable[str],
+    learned: dict[str, Parts], progress: Progress,
+) -> None:  # fmt: skip
+    """Train these models for one task and write everything about it to the `models` schema.
 
     Models fit on train; half of valid (by user) stops, tunes and calibrates; the other half picks
     the champion and decides whether it may replace the references; test decides nothing.
@@ -56,17 +60,17 @@ def train_task(
             f"max_train_rows = {settings.max_train_rows:,}"
         )
     trained = []
-    for name in MODEL_SETS[settings.models]:
+    for name in names:
         cls = model_class(name)
         if task.kind not in cls.kinds:
             continue
         with progress.step(f"train {task.name} / {name}") as line:
-            trained.append(_train_one(cls(task.kind, settings.seed), asked, task))
+            trained.append(_train_one(cls(task.kind, settings.seed, settings.threads), asked, task))
             line.rows = int(asked.split("train").sum())
             line.note = f"{task.metric} {trained[-1].pick[task.metric]:.4f} on valid"
     champion, published = _promote(trained, asked, task, settings.seed)
     progress.say(f"  {task.name}: {_verdict(champion, published)}")
-    model_tables.store(con, task, asked, trained, champion, published, settings, fingerprint)
+    model_tables.store(con, task, asked, trained, champion, published, settings, learned)
 
 
 def _verdict(champion: Trained, published: Trained) -> str:
@@ -109,8 +113,13 @@ def _promote(
     """(champion, published): the best candidate, and itself or the reference it could not beat."""
     sign = DIRECTION[task.metric]
     best = lambda those: max(those, key=lambda one: sign * one.pick[task.metric])  # noqa: E731
-    champion = best([one for one in trained if not one.is_reference])
     reference = best([one for one in trained if one.is_reference])
+    candidates = [one for one in trained if not one.is_reference]
+    if not candidates:
+        for one in trained:
+            one.reason = "reference; no other model was trained"
+        return reference, reference
+    champion = best(candidates)
     pick = asked.split("valid") & ~asked.is_fit_half
     gain = paired_gain(
         task.kind, task.metric, asked.table.label[pick], champion.score[pick], reference.score[pick],

@@ -26,7 +26,9 @@ MODELS = """
 select board.task, board.model, board.family, board.is_champion, board.is_published, board.metric,
     board.value, board.low, board.high, other.metric as ranking_metric, other.value as ranking,
     other.low as ranking_low, other.high as ranking_high, board.train_seconds, board.reason,
+    coalesce(models.is_worse_on_test, false) as is_worse_on_test,
 from report.leaderboard as board
+left join models.models as models on models.task = board.task and models.model = board.model
 left join report.leaderboard as other
     on other.task = board.task and other.model = board.model
     and other.metric in ('roc_auc', 'spearman')
@@ -52,7 +54,15 @@ def query(place: Path, sql: str, limit: int | None, as_csv: bool, as_json: bool)
     most = SHOWN_ROWS if limit is None and not (as_csv or as_json) else limit or None
     with connect(place) as con, interruptible(con):
         try:
-            _print_rows(con.execute(text), most, as_csv, as_json)
+            statements = con.extract_statements(text)
+            if len(statements) > 1 and (as_csv or as_json):
+                raise ConfigError(
+                    f"query: {len(statements)} statements and --{'csv' if as_csv else 'json'}; "
+                    f"allowed is one, whose rows it writes. Ask one by one."
+                )
+            for number, statement in enumerate(statements):
+                print(end="\n" if number else "")
+                _print_rows(con.execute(statement), most, as_csv, as_json)
         except duckdb.InterruptException:
             raise
         except duckdb.Error as error:
@@ -125,6 +135,8 @@ def _best_first(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _line(model: dict[str, Any]) -> tuple[str, ...]:
     mark = "published" if model["is_published"] else "champion" if model["is_champion"] else ""
+    if model["is_worse_on_test"]:
+        mark += ", WORSE on test"
     if model["family"] == "reference":
         mark = f"reference, {mark}" if mark else "reference"
     ranking = show.between(model["ranking"], model["ranking_low"], model["ranking_high"])

@@ -1,6 +1,7 @@
 """What a build says: its plan before, its results after."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from behavsql.cli import show
 from behavsql.cli.places import BUNDLED, shown
 
+from behavsql import pipeline
 from behavsql.config import Config
 from behavsql.pipeline import Built, build, dry_run
 from behavsql.plan import Step
@@ -18,9 +20,12 @@ RESULTS = """
 select tasks.task, tasks.status, tasks.reason, tasks.purpose as question, tasks.metric,
     leaderboard.model, leaderboard.family, leaderboard.is_published,
     leaderboard.value, leaderboard.low, leaderboard.high,
+    coalesce(models.is_worse_on_test, false) as is_worse_on_test,
 from meta.tasks as tasks
 left join report.leaderboard as leaderboard
     on leaderboard.task = tasks.task and leaderboard.is_deciding_metric
+left join models.models as models
+    on models.task = leaderboard.task and models.model = leaderboard.model
 order by tasks.status <> 'ready', tasks.task, leaderboard.model
 """
 
@@ -44,7 +49,21 @@ def run(config: Config, ask: Ask) -> None:
     progress = Progress(ask.quiet)
     if config.attribution:
         progress.say(config.attribution)
-    built = build(config, select=ask.select, full=ask.full, progress=progress)
+    _tell(build(config, select=ask.select, full=ask.full, progress=progress), ask)
+
+
+def score(config: Config, ask: Ask) -> None:
+    """Score with the models there are and print what came of it."""
+    _tell(pipeline.score(config, progress=Progress(ask.quiet)), ask)
+
+
+def train(config: Config, tasks: Iterable[str], models: Iterable[str], ask: Ask) -> None:
+    """Train these tasks with these models and print what came of it."""
+    progress = Progress(ask.quiet)
+    _tell(pipeline.train(config, tasks=tasks, models=models, progress=progress), ask)
+
+
+def _tell(built: Built, ask: Ask) -> None:
     if ask.as_json:
         show.write_json(_as_json(built))
     elif not ask.quiet:
@@ -72,13 +91,25 @@ def list_demos(as_json: bool) -> None:
 
 def _print_plan(steps: list[Step], ask: Ask) -> None:
     if ask.as_json:
-        show.write_json([{"step": s.name, "verb": s.verb, "reason": s.reason} for s in steps])
+        keys = ("verb", "reason", "is_certain")
+        show.write_json(
+            [{"step": step.name} | {key: getattr(step, key) for key in keys} for step in steps]
+        )
         return
     due = [step for step in steps if step.reason]
+    perhaps = [step for step in due if not step.is_certain]
     if due:
-        show.write_table(("step", "reason"), [(step.name, step.reason) for step in due])
+        show.write_table(
+            ("step", "reason"),
+            [(step.name, step.reason if step.is_certain else f"perhaps: {step.reason}")
+             for step in due],
+        )  # fmt: skip
     if not ask.quiet:
-        print(f"{len(due)} of {len(steps)} steps would run; nothing was run.", file=sys.stderr)
+        more = f", {len(perhaps)} more if what they read comes out different" if perhaps else ""
+        print(
+            f"{len(due) - len(perhaps)} of {len(steps)} steps would run{more}; nothing was run.",
+            file=sys.stderr,
+        )
 
 
 def _as_json(built: Built) -> dict[str, Any]:
@@ -95,7 +126,7 @@ def _print_summary(built: Built) -> None:
     place = shown(built.path)
     if built.steps and "publish" not in built.steps:
         print(f"ran {', '.join(built.steps)} in {built.seconds:,.1f} s; {place} is as it was.")
-        print("publish with: behavsql build")
+        print("it holds all there is" if built.is_published else "publish with: behavsql build")
         return
     if built.steps:
         print(f"\n{place}: {len(built.steps)} steps in {built.seconds:,.1f} s\n")
@@ -132,19 +163,8 @@ def _result(models: list[dict[str, Any]]) -> dict[str, Any]:
         **{key: published.get(key) for key in ("model", "family", "value", "low", "high")},
         "reference": best.get("model"),
         "reference_value": best.get("value"),
-        "is_worse_on_test": _surely_worse(published, best, sign),
+        "is_worse_on_test": bool(published.get("is_worse_on_test")),
     }
-
-
-def _surely_worse(published: dict[str, Any], best: dict[str, Any], sign: int) -> bool:
-    """Whether the whole interval of what is published lies on the wrong side of the reference.
-
-    Test decides nothing, so such a model stays: but it must not pass for a good one.
-    """
-    ends = [published.get("low"), published.get("high")]
-    if not best or published.get("family") == "reference" or None in ends:
-        return False
-    return all(sign * end < sign * best["value"] for end in ends)
 
 
 def summary_lines(found: list[dict[str, Any]]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from behavsql.cli import upkeep
 from behavsql.cli.failures import Failsafe
 from behavsql.cli.options import (
     AtUnit,
@@ -16,14 +17,17 @@ from behavsql.cli.options import (
     DryRun,
     Full,
     Json,
-    Kind,
     ModelSet,
+    ModelsToTrain,
     Output,
+    Partitions,
     Quiet,
     Select,
+    TasksToTrain,
     WarehousePath,
     example,
 )
+from behavsql.cli.sql_commands import sql_app
 
 app = typer.Typer(
     cls=Failsafe,
@@ -34,10 +38,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Predict what users will do, in SQL: an event log in, a DuckDB file of predictions out.",
 )
-sql_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="List, show, lock and start SQL files."
-)
 app.add_typer(sql_app, name="sql")
+app.add_typer(upkeep.app)
 
 
 def _version(wanted: bool) -> None:
@@ -103,7 +105,11 @@ def init(
 
 
 @app.command(
-    epilog=example("behavsql build", "behavsql build --models fast -s features -s purchase+")
+    epilog=example(
+        "behavsql build",
+        "behavsql build --models fast -s features -s purchase+",
+        "behavsql build --partitions 4",
+    )
 )
 def build(
     config: ConfigPath = None,
@@ -111,6 +117,7 @@ def build(
     dry_run: DryRun = False,
     full: Full = False,
     models: ModelSet = None,
+    partitions: Partitions = None,
     quiet: Quiet = False,
     warehouse: WarehousePath = None,
     as_json: Json = False,
@@ -126,7 +133,49 @@ def build(
     if config is None and not places.has_config() and not quiet:
         builds.announce_sample()
     asked = builds.Ask(tuple(select or ()), dry_run, full, quiet, as_json)
-    builds.run(places.choose_config(config, warehouse, models), asked)
+    builds.run(places.choose_config(config, warehouse, models, partitions=partitions), asked)
+
+
+@app.command(epilog=example("behavsql score", "behavsql score -c shop/behavsql.toml -q"))
+def score(
+    config: ConfigPath = None,
+    quiet: Quiet = False,
+    warehouse: WarehousePath = None,
+    as_json: Json = False,
+) -> None:
+    """Predict anew with the models there are: new events in, no training.
+
+    Sources that changed are read and brought through to features; the published model of each task
+    then scores who is active now. A model that learned from another version of a SQL file is
+    refused, by the file's name.
+    """
+    from behavsql.cli import builds, places
+
+    asked = builds.Ask(quiet=quiet, as_json=as_json)
+    builds.score(places.choose_config(config, warehouse), asked)
+
+
+@app.command(
+    epilog=example("behavsql train -t churn", "behavsql train -t purchase -m lightgbm -m mlp")
+)
+def train(
+    task: TasksToTrain = None,
+    model: ModelsToTrain = None,
+    config: ConfigPath = None,
+    models: ModelSet = None,
+    quiet: Quiet = False,
+    warehouse: WarehousePath = None,
+    as_json: Json = False,
+) -> None:
+    """Train some tasks with some models, on data brought up to date.
+
+    The other tasks keep their models. What was trained stays until something the task depends on
+    changes, or another --models is asked for: the next build then trains all models of that set.
+    """
+    from behavsql.cli import builds, places
+
+    asked = builds.Ask(quiet=quiet, as_json=as_json)
+    builds.train(places.choose_config(config, warehouse, models), task or (), model or (), asked)
 
 
 @app.command(
@@ -205,55 +254,6 @@ def models(
     from behavsql.cli import asks, places
 
     asks.models(places.choose_warehouse(config, warehouse), task, as_json)
-
-
-@sql_app.command("list", epilog=example("behavsql sql list"))
-def sql_list(config: ConfigPath = None, as_json: Json = False) -> None:
-    """List the SQL files in build order, a project's own sql/ folder over the package's."""
-    from behavsql.cli import sql_files
-
-    sql_files.list_files(sql_files.folder_of(config), as_json)
-
-
-@sql_app.command("show", epilog=example("behavsql sql show features.recency"))
-def sql_show(
-    table: Annotated[
-        str, typer.Argument(help="A table, such as features.recency or macros.total.")
-    ],
-    config: ConfigPath = None,
-    as_json: Json = False,
-) -> None:
-    """Print the SQL file of a table."""
-    from behavsql.cli import sql_files
-
-    sql_files.show_file(sql_files.folder_of(config), table, as_json)
-
-
-@sql_app.command("lock", epilog=example("behavsql sql lock"))
-def sql_lock(config: ConfigPath = None, as_json: Json = False) -> None:
-    """Write the files' versions and digests to versions.toml in the project's sql/ folder.
-
-    Refused while a file changed and its version did not: new rows need a new version.
-    """
-    from behavsql.cli import sql_files
-
-    sql_files.lock(sql_files.folder_of(config), as_json)
-
-
-@sql_app.command(
-    "new",
-    epilog=example("behavsql sql new features loyalty", "behavsql sql new labels active_days"),
-)
-def sql_new(
-    kind: Annotated[Kind, typer.Argument(help="A feature file, or a label file: a new task.")],
-    name: Annotated[str, typer.Argument(help="The table's name: lower-case letters, digits, _.")],
-    config: ConfigPath = None,
-    as_json: Json = False,
-) -> None:
-    """Write a starter into the project's sql/ folder that already builds."""
-    from behavsql.cli import sql_files
-
-    sql_files.new(sql_files.folder_of(config), kind, name, as_json)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,26 @@ ModelSet = Annotated[
         "--models", help="Which models to compare (default: the config's, else standard)."
     ),
 ]
+Partitions = Annotated[
+    int | None,
+    typer.Option(
+        "--partitions", metavar="N", min=1,
+        help="Work on N parts of the users at once, each in a process: same rows, less memory each.",
+    ),
+]  # fmt: skip
+TasksToTrain = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task", "-t", metavar="TASK", help="Train this task (default: all). Repeatable."
+    ),
+]
+ModelsToTrain = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", "-m", metavar="MODEL",
+        help="Train this model (default: those of --models). Repeatable. References come along.",
+    ),
+]  # fmt: skip
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.")
 ]

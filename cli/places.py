@@ -18,14 +18,19 @@ def choose_config(
     warehouse: Path | None = None,
     models: str | None = None,
     demo: str | None = None,
+    partitions: int | None = None,
 ) -> Config:
-    """The named demo's config, else `path`, else ./behavsql.toml, else the bundled sample's."""
+    """The named demo's config, else `path`, else ./behavsql.toml, else the bundled sample's.
+
+    What else is given, unless None, wins over the settings of the file.
+    """
+    settings = {"models": models, "partitions": partitions}
     folder = str(warehouse.absolute()) if warehouse else None
     if demo or not (path or has_config()):
         from behavsql.demos import demo_config
 
-        return demo_config(demo or BUNDLED, Path(folder) if folder else None, models=models)
-    return config.load(path, warehouse=folder, models=models)
+        return demo_config(demo or BUNDLED, Path(folder) if folder else None, **settings)
+    return config.load(path, warehouse=folder, **settings)
 
 
 def choose_warehouse(path: Path | None, warehouse: Path | None) -> Path:

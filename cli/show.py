@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 
+from behavsql.changes import duration
+
 LONGEST_CELL = 60
 FEW_ROWS = 10  # up to so many, a table that is too wide is shown as one block per row
 GAP = "  "
@@ -45,20 +47,6 @@ def plain(value: object) -> object:
         return plain(float(value))  # Decimal
     except (TypeError, ValueError):
         return str(value)
-
-
-def duration(value: timedelta) -> str:
-    """A length of time as the config writes it.
-
-    >>> duration(timedelta(hours=36)), duration(timedelta(days=1))
-    ('36 hours', '1 day')
-    """
-    seconds = value.total_seconds()
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds and seconds % size == 0:
-            count = int(seconds // size)
-            return f"{count} {unit}" + ("" if count == 1 else "s")
-    return f"{seconds:g} seconds"
 
 
 def number(value: float | None) -> str:

@@ -115,6 +115,17 @@ def test_label_header(read):
     assert (file.entity, file.kind, file.metric) == ("user", "binary", "log_loss")
     assert (file.horizon, file.active_within) == ("7 days", "28 days")
     assert file.roles == ("purchase", "cart")
+    assert file.types == ()
+
+
+def test_types_are_words_the_query_looks_for(read, refusal):
+    query = "\nwhere event_type in ('Gone', 'left')"
+    (file,) = read({"5_labels/buy.sql": label(types="gone, LEFT") + query}).label_files()
+    assert file.types == ("gone", "left")
+    assert refusal({"5_labels/buy.sql": label(types="gone, lost") + query}) == (
+        'sql/5_labels/buy.sql:9: types names "lost", which the query does not look for; allowed are'
+        " words that stand in it as a text. Take it out, or add it to the query."
+    )
 
 
 @pytest.mark.parametrize(
@@ -375,7 +386,7 @@ def test_a_circle_names_its_files(refusal):
     ("place", "table", "stage"),
     [
         ("1_staging/x.sql", "features.a", 4),
-        ("4_features/x.sql", "features.matrix", 5),
+        ("4_features/x.sql", "features.matrix", 6),
         ("4_features/x.sql", "models.scores", 6),
     ],
 )
@@ -385,7 +396,16 @@ def test_later_stages_are_out_of_reach(refusal, place, table, stage):
     assert refusal(files).startswith(expected)
 
 
-def test_parents_and_descendants(read):
+def test_a_label_cannot_read_the_matrix(refusal):
+    """The matrix is joined from the labels too."""
+    label = text("select user_id from features.matrix", "features.matrix", grain="user_id")
+    keys = "-- entity:  user\n-- kind:    binary\n-- horizon: 7 days\n-- active_within: 7 days\n"
+    files = {"5_labels/x.sql": label.replace("-- version", f"{keys}-- version")} | chain(a="raw.x")
+    told = 'sql/5_labels/x.sql:3: input "features.matrix" is not there before stage 6'
+    assert refusal(files).startswith(told)
+
+
+def test_parents(read):
     grain = "user_id, cutoff_at"
     matrix = text("select user_id from features.matrix", "features.matrix")
     catalog = read(
@@ -401,12 +421,6 @@ def test_parents_and_descendants(read):
     assert [file.name for file in catalog.feature_files()] == ["a", "b"]
     assert catalog.parents("features.a") == ("staging.events",)
     assert catalog.parents("predictions.p") == ("features.a", "features.b")
-    assert catalog.descendants(["staging.events"]) == {"features.a", "predictions.p", "main.c"}
-    assert catalog.descendants(["features.matrix"]) == {"predictions.p", "main.c"}
-    assert catalog.descendants(["raw.x", "main.c"]) == {
-        "features.b", "features.other", "predictions.p",
-    }  # fmt: skip
-    assert catalog.descendants([]) == set()
 
 
 def test_a_project_overrides_and_adds(layered):

@@ -1,9 +1,11 @@
 """The command line: stdout and stderr, exit codes, help, and every command on one small build."""
 
 import csv
+import functools
 import inspect
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -22,7 +25,7 @@ from behavsql.cli import options, places, show
 from behavsql.cli.main import app
 from typer.testing import CliRunner
 
-from behavsql import catalog
+from behavsql import catalog, model_tables
 from behavsql.models import MODEL_SETS
 from behavsql.warehouse import Warehouse
 
@@ -200,7 +203,54 @@ def test_a_selection_says_that_nothing_was_published(here: Path) -> None:
     assert result.stdout == ""
     result = run("build", "-s", "features.recency")
     assert result.stdout.startswith("ran features.recency in ")
-    assert "warehouse/behaviour.duckdb is as it was." in result.stdout
+    assert "warehouse/behaviour.duckdb is as it was.\nit holds all there is\n" in result.stdout
+    # Training makes other models (a new version), which the published file does not hold.
+    result = run("build", "-s", "train purchase")
+    assert "is as it was.\npublish with: behavsql build\n" in result.stdout
+    assert run("build", "-q").exit_code == 0
+
+
+def test_a_dry_run_tells_what_may_run_from_what_must(here: Path) -> None:
+    config = here / "other.toml"
+    config.write_text(CONFIG.replace("[settings]", '[settings]\nsession_gap = "45 minutes"'))
+    result = run("build", "-c", "other.toml", "--dry-run")
+    lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()[2:]]
+    reasons = {line[0]: line[1] for line in lines if len(line) > 1}
+    assert (
+        reasons["sessions.session_events"]
+        == "settings.session_gap changed (30 minutes -> 45 minutes)"
+    )
+    assert reasons["publish"] == "perhaps: sessions.session_events is rebuilt"
+    assert re.match(
+        r"\d+ of \d+ steps would run, \d+ more if what they read comes out different; nothing was run\.",
+        result.stderr,
+    )
+    steps = json.loads(run("build", "-c", "other.toml", "--dry-run", "--json").stdout)
+    assert {step["step"]: step["is_certain"] for step in steps if step["reason"]}[
+        "publish"
+    ] is False
+
+
+def test_scoring_and_training_from_the_command_line(
+    shop: Path, tmp_path: Path, monkeypatch
+) -> None:
+    for name in ("events.parquet", "behavsql.toml"):
+        (tmp_path / name).write_bytes((shop / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    result = run("score")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: score: there is no model yet; allowed is a warehouse with trained ones. "
+        "Run `behavsql build`.\n"
+    )
+    result = run("train", "-t", "purchase", "-m", "decision_tree", "--json", "-q")
+    assert result.exit_code == 0, result.stderr
+    assert "train purchase" in json.loads(result.stdout)["steps"]
+    found = json.loads(run("models", "--json").stdout)
+    assert {model["model"] for model in found} == {"decision_tree", "prevalence", "persistence"}
+    assert run("score").stdout.startswith("nothing changed since 20")
+    result = run("train", "-t", "purchas")
+    assert (result.exit_code, 'Did you mean "purchase"?' in result.stderr) == (2, True)
 
 
 def test_a_selection_of_nothing_is_a_usage_error(here: Path) -> None:
@@ -344,6 +394,14 @@ def test_csv_and_json_hold_all_rows_and_exact_values(here: Path) -> None:
     )  # fmt: skip
 
 
+def test_several_statements_are_all_shown(here: Path) -> None:
+    result = run("query", "select 1 as a; select 2 as b")
+    assert result.stdout == "a\n-\n1\n\nb\n-\n2\n"
+    result = run("query", "select 1; select 2", "--csv")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "query: 2 statements and --csv; allowed is one, whose rows it writes." in result.stderr
+
+
 def test_sql_from_stdin(here: Path) -> None:
     assert run("query", "-", "--csv", input="select 42 as answer").stdout == "answer\n42\n"
 
@@ -484,29 +542,33 @@ def test_values_as_json_can_hold_them() -> None:
     assert show.plain(values) == {"d": 1.5, "f": None, "i": "36 hours", "l": [None, "01"]}
 
 
-def test_a_model_that_loses_on_test_does_not_pass_for_a_good_one() -> None:
-    """The reference counts as beaten only where the interval says so; worse is said aloud."""
-    from behavsql.cli.builds import _result, summary_lines
+def test_a_model_that_loses_on_test_does_not_pass_for_a_good_one(here: Path, tmp_path) -> None:
+    """The reference counts as beaten only where the interval says so; worse is said everywhere."""
+    from behavsql.cli.builds import results, summary_lines
 
-    about = {
-        "task": "engagement", "status": "ready", "reason": None, "question": "how many?",
-        "metric": "poisson_deviance",
-    }  # fmt: skip
-    model = {"model": "lightgbm", "family": "trees", "is_published": True, "value": 1.78}
-    reference = {
-        "model": "persistence",
-        "family": "reference",
-        "is_published": False,
-        "value": 1.24,
-    }
-    rows = [
-        about | model | {"low": 1.74, "high": 1.83},
-        about | reference | {"low": 1.2, "high": 1.3},
-    ]
-    found = _result(rows)
-    assert found["is_worse_on_test"]
-    assert "WORSE on test" in summary_lines([found])[0]
-    assert not _result([rows[0] | {"low": 1.2}, rows[1]])["is_worse_on_test"]
+    references = [{"poisson_deviance": 1.24}, {"poisson_deviance": 1.9}]
+    worse = functools.partial(model_tables._is_worse, "poisson_deviance", references)
+    assert worse({"poisson_deviance": (1.74, 1.83)})
+    assert not worse({"poisson_deviance": (1.2, 1.83)})
+    assert not worse({"poisson_deviance": (None, None)}) and not worse({})
+    assert model_tables._is_worse("roc_auc", [{"roc_auc": 0.7}], {"roc_auc": (0.6, 0.65)})
+
+    copy = tmp_path / "behaviour.duckdb"
+    copy.write_bytes((here / "warehouse/behaviour.duckdb").read_bytes())
+    with duckdb.connect(str(copy)) as con:
+        con.execute(
+            "update models.models set is_worse_on_test = true, is_published = true, "
+            "family = 'trees' where model = 'lightgbm'"
+        )
+        con.execute("update models.models set is_published = false where model <> 'lightgbm'")
+        con.execute("update report.leaderboard set is_published = model = 'lightgbm'")
+    [purchase] = [task for task in results(copy) if task["task"] == "purchase"]
+    assert purchase["is_worse_on_test"]
+    assert "WORSE on test" in summary_lines([purchase])[0]
+    assert "published, WORSE on test" in run("models", "--warehouse", str(tmp_path)).stdout
+    sql = "select is_worse_on_test from model_card where task = 'purchase'"
+    asked = run("query", sql, "--csv", "--warehouse", str(tmp_path))
+    assert asked.stdout == "is_worse_on_test\ntrue\n"
 
 
 def test_a_config_that_is_a_folder_is_a_usage_error(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from datetime import datetime, timedelta
 
+import duckdb
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import SHIPPED, project, stage
+from conftest import SHIPPED, Heard, project, stage
 
 from behavsql import tasks, transform
 from behavsql.errors import ConfigError, SourceError
@@ -149,6 +150,9 @@ def test_tasks_without_their_events_are_skipped(tmp_path):
         found["purchase"]["reason"] == found["spend"]["reason"] == "the data has no purchase event"
     )
     assert found["click"]["reason"] == "the data has no click event"
+    assert found["dropout"]["reason"] == (
+        "the data has no dropout event (nor drop_out, unregister, unregistration, unenrol, unenroll)"
+    )
     ready = {task for task, row in found.items() if row["status"] == "ready"}
     assert ready == {"churn", "engagement", "next_visit"}
 
@@ -212,10 +216,56 @@ def test_a_build_that_can_ask_nothing_says_so_and_still_publishes(tmp_path, rows
         project(tmp_path, _log(20, 3), columns=ONLY_TIMES), progress=Progress(quiet=True)
     ).path
     told = dict(rows(path, "select task, status || ': ' || reason from main.model_card"))
-    assert set(told) == set(SHIPPED)
+    assert set(told) == {*SHIPPED, "dropout"}
     assert all(text.startswith(("refused: ", "skipped: ")) for text in told.values())
     assert rows(path, "select * from main.customers order by user_id")[0][0] == 0
     assert rows(path, "select count(*) from report.leaderboard") == [(0,)]
+
+
+def test_windows_stay_when_the_data_grows(tmp_path, rows):
+    """From 40 days to 160: the horizon of the first build stays, for the task that has a model."""
+    events = clickstream(300, 160, seed=4)
+    short = events.filter(pl.col("at") < START + 40 * DAY)
+    made = project(tmp_path, short, only=("engagement", "purchase"))
+    path = build(made, progress=Progress(quiet=True)).path
+    windows = (
+        "select task, horizon_days, every_days from meta.tasks where status = 'ready' order by 1"
+    )
+    first = rows(path, windows)
+    assert [row[0] for row in first] == ["engagement"], "purchase is refused: too few positives"
+    assert first[0][1] < 7
+
+    events.write_parquet(tmp_path / "events.parquet")
+    heard = Heard()
+    build(made, progress=heard)
+    found = {row[0]: row for row in rows(path, windows)}
+    assert found["engagement"] == first[0]
+    assert found["purchase"][1:] == (7.0, 7.0), "it had no model: resolved anew"
+    told = next(line for line in heard.lines if "windows are those of the first build" in line)
+    assert "--full revises them (engagement: " in told
+
+    build(made, full=True, progress=Progress(quiet=True))
+    assert {row[1:] for row in rows(path, windows)} == {(7.0, 7.0)}
+
+
+def test_hours_stay_the_buckets_when_the_data_grows_past_two_weeks(tmp_path):
+    made = project(tmp_path, _log(10, step=HOUR), columns={**ONLY_TIMES, "event_type": "type"})
+    con = stage(made)
+    first = tasks.resolve(con, load_catalog(made), made)
+    _log(60, step=HOUR).write_parquet(tmp_path / "events.parquet")
+    con = _moved(con, stage(made))
+    kept = tasks.resolve(con, load_catalog(made), made, {"churn"})
+    assert (first.bucket, kept.bucket) == (HOUR, HOUR)
+    assert kept.outgrown.startswith("churn: horizon 90 hours, now it would be 21 days")
+    assert tasks.resolve(con, load_catalog(made), made).bucket == DAY
+
+
+def _moved(old: duckdb.DuckDBPyConnection, new: duckdb.DuckDBPyConnection):
+    """The new staging tables with the clock and the tasks of an earlier resolution."""
+    for table in ("clock", "tasks"):
+        new.register("kept", old.sql(f"from meta.{table}").to_arrow_table())
+        new.execute(f"create table meta.{table} as from kept")
+    return new
 
 
 def test_no_usable_event_is_an_error_that_names_the_rules(tmp_path):

@@ -8,8 +8,8 @@ import graphlib
 import importlib.resources
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +32,6 @@ from behavsql.errors import SqlFileError, nearest
 
 # Tables no SQL file makes: ingest writes raw, the runner meta, training models.
 EXTERNAL_SCHEMAS = ("raw", "meta", "models")
-FEATURE_STAGE = 4
 LAST_USER_STAGE = 5  # what models say (later stages) is ranked over all users
 
 
@@ -92,14 +91,12 @@ class Catalog:
         """The SQL files a table reads from; a generated table stands for all feature files."""
         return _parents(self.files[table], self.files)
 
-    def descendants(self, tables: Iterable[str]) -> set[str]:
-        """Files that read these tables (raw and meta ones too), directly or not, without them."""
-        seeds = set(tables)
-        reached = set(seeds)
-        for name, file in self.files.items():
-            if not reached.isdisjoint((*file.inputs, *self.parents(name))):
-                reached.add(name)
-        return reached - seeds
+    def only_in(self, folder: Path) -> "Catalog":
+        """The files that lie in `folder`: a project's own, without the package's."""
+        inside = folder.resolve()
+        is_own = lambda file: Path(str(file.path)).resolve().is_relative_to(inside)  # noqa: E731
+        own = {name: file for name, file in self.files.items() if is_own(file)}
+        return replace(self, files=own, macros=tuple(filter(is_own, self.macros)))
 
     def feature_files(self) -> tuple[SqlFile, ...]:
         """The files of grain user_id, cutoff_at that make up the feature matrix."""
@@ -152,7 +149,7 @@ def _check_inputs(file: SqlFile, files: Mapping[str, SqlFile]) -> None:
         at = f"{file.where}:{file.line('inputs')}"
         schema = name.partition(".")[0]
         if name in GENERATED:
-            stage = FEATURE_STAGE + 1
+            stage = LAST_USER_STAGE + 1  # it holds every task's label of the window before
         elif schema in EXTERNAL_SCHEMAS:
             stage = LAST_USER_STAGE + 1 if schema == "models" else 0
         elif name in files:

@@ -26,7 +26,7 @@ class SqlFile:
     `where` is the name used in messages, `sql` the whole text with its header. `digest` is 16 hex
     digits over the tokens of the query and the header keys that decide the table's content:
     comments, layout and the case of keywords and unquoted names leave it alone.
-    `entity` to `roles` are set for label files only; `metric` None means the kind's default.
+    `entity` to `types` are set for label files only; `metric` None means the kind's default.
     `macros` are the names of the shared macros the query calls.
     """
 
@@ -50,6 +50,7 @@ class SqlFile:
     active_within: str | None = None
     metric: str | None = None
     roles: tuple[str, ...] | None = None
+    types: tuple[str, ...] = ()
     macros: tuple[str, ...] = ()
     lines: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -186,6 +187,7 @@ class Reader:
         called = sql_tree.functions(nodes)
         _check_tables(header, sql, tree, nodes)
         _check_params(header, sql, nodes)
+        _check_types(header, nodes)
         words = ("materialized", "scope", "entity", "kind", "horizon", "active_within", "metric")
         file = SqlFile(
             path=source.path, where=source.where, stage=stage, name=name, sql=sql,
@@ -194,6 +196,7 @@ class Reader:
             checks=header.values.get("check", ()), version=int(header.one("version")),
             digest=digest(sql, header), lines=header.lines,
             roles=header.names("roles") if "roles" in header.values else None,
+            types=header.names("types"),
             macros=tuple(sorted(self.macros & called)),
             **{key: header.one(key) for key in words if key in header.values},
         )  # fmt: skip
@@ -261,6 +264,17 @@ def _check_params(header: Header, sql: str, nodes: list[sql_tree.Node]) -> None:
     for problem in problems:
         raise SqlFileError(f"{header.where}:{sql_tree.line_at(sql, problem.at)}: {problem.text}.")
     _compare("params", "variable", header, sql, read)
+
+
+def _check_types(header: Header, nodes: list[sql_tree.Node]) -> None:
+    """Each of the header's event types stands in the query as a text."""
+    texts = {text.lower() for node in nodes if (text := sql_tree.string(node)) is not None}
+    for word in header.names("types"):
+        if word not in texts:
+            raise header.error(
+                "types", f'types names "{word}", which the query does not look for; allowed are'
+                " words that stand in it as a text. Take it out, or add it to the query.",
+            )  # fmt: skip
 
 
 def _compare(key: str, thing: str, header: Header, sql: str, read: dict[str, int]) -> None:

@@ -18,7 +18,7 @@ from behavsql.errors import SqlFileError, nearest
 COMMON_KEYS = (
     "purpose", "grain", "inputs", "params", "check", "version", "materialized", "scope",
 )  # fmt: skip
-LABEL_KEYS = ("entity", "kind", "horizon", "active_within", "metric", "roles")
+LABEL_KEYS = ("entity", "kind", "horizon", "active_within", "metric", "roles", "types")
 MACROS = "0_macros"  # the one stage that makes no tables
 MACRO_KEYS = ("purpose", "version")
 REQUIRED = ("purpose", "grain", "inputs", "version")
@@ -169,7 +169,7 @@ def _check_values(header: Header) -> None:
     version = header.one("version")
     if not re.fullmatch(r"[1-9]\d*", version):
         raise header.error("version", f'version is "{version}"; it must be an integer from 1 up.')
-    for key in ("grain", "inputs", "params", "roles"):
+    for key in ("grain", "inputs", "params", "roles", "types"):
         names = header.names(key)
         if "" in names or len(set(names)) < len(names):
             problem = "it must be different names with commas between"

@@ -224,7 +224,7 @@ def parameters(nodes: Iterable[Node]) -> tuple[dict[str, int], list[Problem]]:
     for node in nodes:
         if node.get("class") != "FUNCTION" or node["function_name"].lower() != "getvariable":
             continue
-        text = [_string(argument["expression"]) for argument in node["arguments"]]
+        text = [string(argument["expression"]) for argument in node["arguments"]]
         if len(text) == 1 and text[0] is not None:
             found.setdefault(text[0].lower(), location(node))
         else:
@@ -233,7 +233,8 @@ def parameters(nodes: Iterable[Node]) -> tuple[dict[str, int], list[Problem]]:
     return found, problems
 
 
-def _string(node: Node) -> str | None:
+def string(node: Node) -> str | None:
+    """The text of a string literal; None for any other node."""
     constant = node.get("literal") or {}
     return constant["text"] if constant.get("kind") == "STRING" else None
 

@@ -4,9 +4,12 @@ The values are strings so that importing this package loads no library a model i
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from behavsql.errors import ConfigError, nearest
-from behavsql.models.base import Model
+
+if TYPE_CHECKING:
+    from behavsql.models.base import Model
 
 MODELS: dict[str, str] = {
     "prevalence": "behavsql.models.prevalence:Prevalence",
@@ -19,9 +22,9 @@ MODELS: dict[str, str] = {
     "mlp": "behavsql.models.mlp:MLP",
 }
 
+REFERENCES = ("prevalence", "persistence")  # trained whatever else is, and shown beside it
 _FAST = (
-    "prevalence",
-    "persistence",
+    *REFERENCES,
     "logistic",
     "linear",
     "decision_tree",
@@ -37,7 +40,7 @@ MODEL_SETS: dict[str, tuple[str, ...]] = {
 }
 
 
-def model_class(name: str) -> type[Model]:
+def model_class(name: str) -> "type[Model]":
     """The class registered under `name`; ConfigError with the nearest name if there is none."""
     if name not in MODELS:
         hint = nearest(name, MODELS) or " Choose one of these."

@@ -1,6 +1,7 @@
 """What every model promises, and the few lines all of them share."""
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Self
@@ -25,7 +26,7 @@ class Model(ABC):
     kinds: ClassVar[frozenset[str]]  # the label kinds it serves
     reads: ClassVar[str] = "table"  # "table" | "sequences"
 
-    def __init__(self, kind: str, seed: int = 7) -> None:
+    def __init__(self, kind: str, seed: int = 7, threads: int | None = None) -> None:
         if kind not in self.kinds:
             raise ModelError(
                 f"model {self.name}: it cannot predict a label of kind {kind!r}; it serves "
@@ -33,6 +34,7 @@ class Model(ABC):
             )
         self.kind = kind
         self.seed = seed
+        self.threads = threads or os.cpu_count() or 1  # that fitting and predicting may use
         self._params: dict[str, object] = {}
         self._importance: dict[str, float] = {}
 

@@ -1,6 +1,5 @@
 """Gradient-boosted trees, tuned: a few sound configurations, each stopped early on valid."""
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -96,7 +95,8 @@ class LightGBM(Model):
     def predict(self, table: Table) -> np.ndarray:
         if len(table) == 0:
             return np.empty(0)
-        raw = self._booster.predict(self._encoder.transform(table.features))
+        matrix = self._encoder.transform(table.features)
+        raw = self._booster.predict(matrix, num_threads=self._threads(len(matrix)))
         return self._answer(raw, self._smearing)
 
     def save(self) -> dict[str, bytes]:
@@ -121,8 +121,10 @@ class LightGBM(Model):
         return min([best, *rest], key=lambda trial: trial.loss)
 
     def _settings(self, rows: int) -> dict[str, object]:
-        threads = os.cpu_count() if rows > ONE_THREAD_ROWS else 1
-        return {**COMMON, "num_threads": threads, "seed": self.seed}
+        return {**COMMON, "num_threads": self._threads(rows), "seed": self.seed}
+
+    def _threads(self, rows: int) -> int:
+        return self.threads if rows > ONE_THREAD_ROWS else 1
 
     def _binned(self, train: Table, valid: Table) -> Binned:
         import lightgbm as lgb

@@ -40,7 +40,7 @@ class MLP(Model):
         self._unit = 1.0 if self.kind == "binary" else float(label.mean())
         self._encoder = Encoder(log=True).fit(train.features)
         matrix = self._matrix(train)
-        keras = import_keras()
+        keras = import_keras(self.threads)
         keras.utils.set_random_seed(self.seed)
         self._network = _network(matrix.shape[1], self.kind)
         batch = _batch_size(len(train))
@@ -60,7 +60,7 @@ class MLP(Model):
         return self
 
     def predict(self, table: Table) -> np.ndarray:
-        keras = import_keras()
+        keras = import_keras(self.threads)
         matrix = self._matrix(table)
         # Calling the network outright, not through predict(): nothing is traced or compiled.
         parts = [

@@ -7,10 +7,15 @@ from contextlib import contextmanager
 from tempfile import TemporaryFile
 
 
-def import_keras():
-    """The keras module; the variable alone no longer silences TensorFlow 2.21's first lines."""
+def import_keras(threads: int | None = None):
+    """The keras module; the variable alone no longer silences TensorFlow 2.21's first lines.
+
+    threads: how many TensorFlow may use; it asks once, so only the first call of a process counts.
+    """
     if "keras" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        for pool in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS") if threads else ():
+            os.environ.setdefault(pool, str(threads))
         with _errors_held_back():
             import keras
     import keras

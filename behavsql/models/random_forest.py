@@ -1,6 +1,5 @@
 """A hundred trees, each on a resample of the rows, splitting on random features."""
 
-import os
 from typing import ClassVar, Self
 
 from behavsql.frames import Table
@@ -55,6 +54,6 @@ class RandomForest(TreeModel):
             min_samples_leaf=leaf_size,
             max_samples=min(rows, ROWS_PER_TREE),
             max_features="sqrt",
-            n_jobs=os.cpu_count(),
+            n_jobs=self.threads,
             random_state=self.seed,
         )

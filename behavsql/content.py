@@ -1,0 +1,75 @@
+"""Whether a step's result is what it was: tables compared by their rows, whatever their order.
+
+A step that runs again and makes the same rows keeps the name its result had, so that the steps
+which read it need not run. Results are compared around a run, never in the first build, which
+then pays nothing for it. What is read of a table may be one task's rows of it, a slice:
+`cutoffs.windows[churn]`.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import duckdb
+
+from behavsql.catalog.sql_file import SqlFile
+from behavsql.catalog.sql_header import tokens
+from behavsql.changes import digest
+from behavsql.quoting import identifier
+
+WINDOWS = "cutoffs.windows"
+_MANY_TASKS = {WINDOWS, "cutoffs.populations", "cutoffs.splits", "meta.tasks"}
+_ROWS = "count(*), sum(hash(*columns(*)))"
+
+
+def fingerprint(con: duckdb.DuckDBPyConnection, relation: str) -> str:
+    """Columns, number of rows and sum of the rows' hashes of what a FROM clause names."""
+    shape = [row[:2] for row in con.execute(f"describe from {relation}").fetchall()]
+    return digest(shape, con.execute(f"select {_ROWS} from {relation}").fetchall())
+
+
+def measure(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> dict[str, str]:
+    """Fingerprint of each "schema.table", and of each task's rows where there is a column task.
+
+    A table that is not there has none.
+    """
+    # `raw` is a database of its own beside the build's. Looked up, for an error ends a transaction.
+    known = con.execute(
+        "select if(database_name = 'raw', 'raw', schema_name) || '.' || table_name "
+        "from duckdb_columns() where database_name in ('raw', current_database())"
+    ).fetchall()
+    found = {}
+    for table in {name for (name,) in known}.intersection(tables):
+        relation = identifier(*table.split("."))
+        columns = [row[0] for row in con.execute(f"describe from {relation}").fetchall()]
+        found[table] = fingerprint(con, relation)
+        if "task" in columns:
+            slices = con.execute(f"select task, {_ROWS} from {relation} group by task").fetchall()
+            found |= {f"{table}[{task}]": digest(columns, rows) for task, *rows in slices}
+    return found
+
+
+def names(
+    old: Mapping[str, str], before: Mapping[str, str], after: Mapping[str, str], new: str
+) -> dict[str, str]:
+    """What results are called: as they were called where the content is the same, else `new`."""
+    return {
+        part: old.get(part, new) if before.get(part) == found else new
+        for part, found in after.items()
+    }
+
+
+def slices_read(file: SqlFile) -> tuple[str, ...]:
+    """The inputs of a SQL file; of `cutoffs.windows` the one task's rows if that is all it reads.
+
+    Seen only in a query that names the table once and compares `task` once, with `=` and a literal,
+    without OR and NOT. Any other reads the whole table.
+    """
+    words = tokens(file.sql)
+    compared = [
+        words[at + 2].strip("'") for at in range(len(words) - 2)
+        if words[at : at + 2] == ["task", "="] and words[at + 2].startswith("'")
+    ]  # fmt: skip
+    named = sum(words[at : at + 3] == ["cutoffs", ".", "windows"] for at in range(len(words) - 2))
+    is_slice = len(compared) == named == words.count("task") == 1
+    is_slice &= _MANY_TASKS & set(file.inputs) == {WINDOWS} and not {"or", "not"} & set(words)
+    of_task = {WINDOWS: f"{WINDOWS}[{compared[0]}]"} if is_slice else {}
+    return tuple(of_task.get(table, table) for table in file.inputs)

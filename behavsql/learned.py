@@ -1,0 +1,102 @@
+"""What a model learned from: the SQL files and settings behind its features and its label.
+
+A model that is asked about features of another making answers nonsense with a straight face, so
+scoring refuses it and names what moved.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+import duckdb
+
+from behavsql import changes
+from behavsql.changes import Parts
+from behavsql.errors import ModelError
+from behavsql.progress import Progress
+from behavsql.steps import Goal, Step, own_parts
+
+CUTOFFS_STAGE = 3  # decides when is asked, not what is known then
+
+
+def digests(steps: list[Step], task: str) -> dict[str, Parts]:
+    """Table -> parts of every SQL file from the sources to the features and to the task's label."""
+    by_name = {step.name: step for step in steps}
+    open_, found = [f"labels.{task}"], {}
+    open_ += [step.name for step in steps if step.file and step.file.schema == "features"]
+    while open_:
+        step = by_name.get(open_.pop())
+        if step and step.file and step.name not in found:
+            if step.file.stage_number != CUTOFFS_STAGE:
+                parts = {name: value for name, value in step.parts.items() if name != "purpose"}
+                found[step.name] = parts
+            open_ += step.parents
+    return found | {"meta.tasks": own_parts(by_name["meta.tasks"].parts, task)}
+
+
+def moved(
+    old: Mapping[str, Parts], now: Mapping[str, Parts], wheres: Mapping[str, str]
+) -> str | None:
+    """The first of the files that is not what it was, in words; files that came since do not count."""
+    for table, parts in old.items():
+        if table not in now:
+            return f"{table} is gone"
+        if told := changes.difference(parts, now[table], wheres.get(table, table)):
+            return told
+    return None
+
+
+def without_stale(
+    con: duckdb.DuckDBPyConnection, steps: list[Step], goal: Goal, progress: Progress
+) -> list[Step]:
+    """The steps without the scoring of tasks whose model learned from something else.
+
+    Where nothing is trained such a model is a ModelError, and so is that there is none; beside a
+    training it is left out, and said.
+    """
+    models = _published(con)
+    wheres = {step.name: step.file.where for step in steps if step.file}
+    stale = {}
+    for step in steps:
+        if step.verb == "score" and step.task in models:
+            old, told = models[step.task], "trained by an earlier behavsql"
+            if old is not None:
+                told = moved(old, digests(steps, step.task), wheres)
+            if told:
+                stale[step.task] = told
+    if not goal.tasks and not models:
+        raise ModelError(
+            "score: there is no model yet; allowed is a warehouse with trained ones. "
+            "Run `behavsql build`."
+        )
+    if stale and not goal.tasks:
+        _refuse(stale)
+    for task, told in stale.items():
+        progress.say(f"  {task} keeps its predictions: its model is stale: {told}")
+    left_out = {f"score {task}" for task in stale}
+    return [replace(step, reason=None) if step.name in left_out else step for step in steps]
+
+
+def _refuse(stale: Mapping[str, str]) -> None:
+    task, told = next(iter(stale.items()))
+    others = f" (and {', '.join(list(stale)[1:])})" if len(stale) > 1 else ""
+    again = " ".join(f"-t {name}" for name in stale)
+    raise ModelError(
+        f"score {task}{others}: the model is stale: {told}; allowed are models "
+        f"whose files and settings are as they were. Run `behavsql train {again}`."
+    )
+
+
+def _published(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Parts] | None]:
+    """Task -> what its published model learned from; None where that was not kept."""
+    known = con.execute(
+        "select column_name from duckdb_columns() where database_name = current_database() "
+        "and schema_name = 'models' and table_name = 'models'"
+    ).fetchall()
+    if not known:
+        return {}
+    kept = "feature_digests" if ("feature_digests",) in known else "null"
+    rows = con.execute(
+        f"select task, {kept} from models.models where is_published order by task"
+    ).fetchall()
+    return {task: json.loads(text) if text else None for task, text in rows}

@@ -1,0 +1,299 @@
+"""One run under way: every step that must run does, in a transaction with its record."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+
+import duckdb
+
+from behavsql import (
+    describe,
+    generated,
+    ingest,
+    learned,
+    ledger,
+    plan,
+    records,
+    tasks,
+    transform,
+)
+from behavsql.catalog import Catalog
+from behavsql.config import Config
+from behavsql.partitions import Partitions
+from behavsql.plan import Cause
+from behavsql.progress import Line, Progress
+from behavsql.quoting import identifier
+from behavsql.records import History, Record
+from behavsql.results import Results, is_before_models
+from behavsql.steps import TELLS, Step, own_parts
+from behavsql.warehouse import Warehouse
+
+
+class Run:
+    """Carries out a plan on the build database."""
+
+    results: Results  # names what steps make; there once the run has begun
+
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, catalog: Catalog, config: Config,
+        warehouse: Warehouse, progress: Progress, full: bool = False,
+    ) -> None:  # fmt: skip
+        self.con, self.catalog, self.config = con, catalog, config
+        self.warehouse, self.progress, self.full = warehouse, progress, full
+        # Where files that keep users apart are run in parts; None: they are not.
+        self.partitions = (
+            Partitions(con, catalog, config.settings, warehouse.work / "parts")
+            if config.settings.partitions > 1
+            else None
+        )
+        self.history = History()
+        self.done: list[str] = []
+        self.run_id = 0
+        self.is_opened = False  # whether verdicts on tasks were taken back, to be given anew
+        self.steps: list[Step] = []
+        self.shared = ""  # the reason of all steps, where they have the same
+
+    def carry_out(self, steps: list[Step], lost: Mapping[str, str]) -> list[str]:
+        """Run what the plan says, as far as it turns out to be needed; the names of what ran."""
+        self._drop_gone()
+        self.history = records.read(self.con, lost)
+        self.run_id, self.steps = records.begin(self.con, self.config), steps
+        try:
+            self._announce(steps)
+            for step in steps:
+                if step.reason and step.verb != "publish":
+                    self._consider(step)
+            records.finish(self.con, self.run_id, "done")
+            publish = steps[-1]
+            if publish.reason and (found := self._cause(publish)):
+                self._publish(publish, found)
+        except BaseException:
+            records.finish(self.con, self.run_id, "failed")
+            raise
+        finally:
+            if self.partitions:
+                self.partitions.close()
+        return self.done
+
+    def is_published(self) -> bool:
+        """Whether the published file holds everything that is built now."""
+        return plan.cause(self.steps[-1], self.history) is None
+
+    def _drop_gone(self) -> None:
+        """Take away the tables, and the models, of SQL files that are no longer there."""
+        for task in transform.drop_gone(self.con, self.catalog):
+            self._forget_models(task)
+
+    def _announce(self, steps: list[Step]) -> None:
+        raw = sorted({name for step in steps for name in step.reads if name.startswith("raw.")})
+        settings, new = self.config.settings, f"run {self.run_id}"
+        self.results = Results(self.con, settings, raw, new)
+        reasons = {step.reason for step in steps if step.reason}
+        if len(reasons) == 1 and reasons & {*plan.FORCED, "new"}:
+            self.shared = reasons.pop()
+            self.progress.say(f"  every step that runs: {self.shared}")
+
+    def _reopen_tasks(self, step: Step) -> None:
+        """Take back the verdicts on tasks before the first step that must not know them.
+
+        Up to the verdicts every task is asked that is not skipped. The next build judges, if this
+        one does not come to it.
+        """
+        must_not = step.verb == "resolve" or (is_before_models(step) and "meta.tasks" in step.reads)
+        if must_not and not self.is_opened:
+            self.is_opened = True
+            with self._transaction():
+                tasks.reopen(self.con)
+                records.loosen(self.con, plan.JUDGE)
+
+    def _cause(self, step: Step) -> Cause | None:
+        if step.reason in plan.FORCED:
+            return Cause(step.reason, step.name)
+        found = plan.cause(step, self.history)
+        if found is None and step.verb == "judge" and self.is_opened:
+            return Cause(step.reason or "", step.name)
+        return found
+
+    def _consider(self, step: Step) -> None:
+        found = self._cause(step)
+        if found is None or not self._is_asked(step):
+            return
+        is_forced = step.reason in plan.FORCED
+        if step.verb in TELLS and not is_forced and self._tells_the_same(step):
+            return
+        self._run(step, found)
+
+    def _is_asked(self, step: Step) -> bool:
+        """Whether a step's task is asked; true for steps that are of no task."""
+        if step.verb not in TELLS and not step.name.startswith("labels."):
+            return True
+        found = self.con.execute("select status from meta.tasks where task = ?", [step.task])
+        if found.fetchall() != [("ready",)]:
+            return False
+        if step.verb == "score" and step.task not in self._trained():
+            self.progress.say(f"  {step.task} has no model yet: behavsql train -t {step.task}")
+            return False
+        return True
+
+    def _trained(self) -> set[str]:
+        from behavsql import model_tables
+
+        return model_tables.trained(self.con)
+
+    def _tells_the_same(self, step: Step) -> bool:
+        """Whether a task's rows are those its models learned from, or scored, though others moved."""
+        old = self.history.records.get(step.name)
+        if step.verb == "train" and (old is None or old.parts != step.parts):
+            return False
+        if not self.results.are_known(step, self.history.names):
+            return False
+        if old:  # so that the next plan need not ask
+            self._record(step, dict(old.results), None, time.perf_counter())
+        return True
+
+    def _run(self, step: Step, found: Cause) -> None:
+        self.history.roots[step.name] = found.root
+        records.start(self.con, self.run_id, step.name)
+        self._reopen_tasks(step)
+        started = time.perf_counter()
+        old = self.history.records.get(step.name)
+        before = self.results.before(step) if old and not self.full else {}
+        # DuckDB writes to one database a transaction, and raw is one of its own: an ingest that is
+        # cut short is not recorded, so the next build starts it again.
+        with self._transaction() if step.verb != "ingest" else nullcontext():
+            with self._line(step, found) as line:
+                line.rows = self._work(step)
+                results = self.results.after(step, old, before)
+                if before and results == old.results:
+                    line.note = "same rows as before"
+            self._record(step, results, line.rows, started)
+        if self.partitions:
+            self.partitions.release()
+        self.done.append(step.name)
+
+    def _work(self, step: Step) -> int | None:
+        """What the step's verb does; the rows it made."""
+        return getattr(self, f"_{step.verb}")(step)
+
+    @contextmanager
+    def _line(self, step: Step, found: Cause) -> Iterator[Line]:
+        """The line of a step: its rows and seconds, why it ran, and what it has to say."""
+        why = "" if found.reason == self.shared else found.reason
+        if step.verb == "train":  # has a line for each model
+            if why:
+                self.progress.say(f"  {step.name}: {why}")
+            yield Line()
+            return
+        with self.progress.step(step.name) as line:
+            yield line
+            line.note = "; ".join(
+                part for part in (why, ledger.told(self.con, step.name), line.note) if part
+            )
+
+    def _record(
+        self, step: Step, results: dict[str, str], rows: int | None, started: float
+    ) -> None:
+        inputs = {
+            name: self.history.names[name] for name in step.reads if name in self.history.names
+        }
+        record = Record(step.parts, inputs, results)
+        records.write(self.con, self.run_id, step, record, rows, started)
+        self.history.add(step.name, record)
+
+    def _ingest(self, step: Step) -> int:
+        return ingest.ingest(self.con, self.config)
+
+    def _sql(self, step: Step) -> int:
+        params = plan.all_params(self.con, self.config)
+        transform.set_params(self.con, params)
+        if self.partitions and self.partitions.takes(step.file):
+            rows = self.partitions.run_file(step.file, params)
+        else:
+            rows = transform.run_file(self.con, step.file)
+        if step.name == "staging.ledger":
+            ledger.check_rejected(self.con, self.config)
+        return rows
+
+    def _resolve(self, step: Step) -> int:
+        old = self.history.records.get(step.name)
+        kept = set()
+        if old and not self.full:
+            parts = old.parts or step.parts
+            kept = {
+                task for task in self._trained()
+                if own_parts(parts, task) == own_parts(step.parts, task)
+            }  # fmt: skip
+        told = tasks.resolve(self.con, self.catalog, self.config, kept).outgrown
+        if told:
+            self.progress.say(
+                f"  tasks: windows are those of the first build; --full revises them ({told})"
+            )
+        for task in tasks.closed(self.con):
+            self.con.execute(f"drop table if exists {identifier('labels', task)}")
+            records.forget(self.con, self.history, [f"labels.{task}"])
+            self._forget_models(task)
+        return len(tasks.ready(self.con))
+
+    def _judge(self, step: Step) -> None:
+        # A task that is only scored keeps its model, whatever its labels are by now.
+        scored = {other.task for other in self.steps if other.verb == "score"}
+        tasks.judge(self.con, scored & self._trained())
+        for name, (status, reason) in tasks.closed(self.con).items():
+            self.progress.say(f"  task {name} {status}: {reason}")
+            self._forget_models(name)
+
+    def _matrix(self, step: Step) -> int:
+        from behavsql import model_tables
+
+        model_tables.prepare(self.con)  # for the SQL files that read them, should no task be asked
+        return generated.build_matrix(self.con, self.catalog, tasks.ready(self.con))
+
+    def _train(self, step: Step) -> None:
+        from behavsql import train
+
+        task = next(task for task in tasks.ready(self.con) if task.name == step.task)
+        digests = learned.digests(self.steps, task.name)
+        train.train_task(self.con, task, self.config.settings, step.models, digests, self.progress)
+
+    def _score(self, step: Step) -> int:
+        from behavsql import score
+
+        return score.score_task(self.con, step.task, self.config.settings)
+
+    def _present(self, step: Step) -> int:
+        trained = self._trained()
+        asked = [task for task in tasks.ready(self.con) if task.name in trained]
+        generated.build_predictions(self.con, self.catalog, asked)
+        generated.build_customers(self.con, asked)
+        return self.con.execute("select count(*) from main.customers").fetchall()[0][0]
+
+    def _publish(self, step: Step, found: Cause) -> None:
+        started = time.perf_counter()
+        self.history.roots[step.name] = found.root
+        with self._line(step, found) as line:
+            generated.build_lineage(self.con, self.steps)
+            describe.comment_tables(self.con)
+            generated.build_columns(self.con)
+            mode = int(self.config.settings.publish_mode, 8)
+            damaged = self.warehouse.publish(self.con, mode)
+            self._record(step, {}, None, started)
+            line.note = f"{self.warehouse.published.stat().st_size / 1e6:,.1f} MB"
+            if damaged:
+                line.note += f"; the damaged file before it is kept as {damaged.name}"
+        self.done.append(step.name)
+
+    def _forget_models(self, task: str) -> None:
+        from behavsql import model_tables
+
+        model_tables.forget(self.con, task)
+        records.forget(self.con, self.history, [f"train {task}", f"score {task}"])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.con.execute("begin")
+        try:
+            yield
+            self.con.execute("commit")
+        except BaseException:
+            self.con.execute("rollback")
+            raise

@@ -1,0 +1,32 @@
+"""What an ingest is made from: every source's mapping and files, as parts of a step."""
+
+import os
+
+from behavsql import sources
+from behavsql.changes import Parts, digest, text
+from behavsql.config import Config, Source
+
+
+def source_parts(config: Config) -> Parts:
+    """Each file's size and time, each key of each source's mapping, the roles of words, what to do with bots.
+
+    A file is known by its name in the project, so that a project which moves is still the same.
+    """
+    parts = {}
+    for source in config.source:
+        origin = f"source {source.name}"
+        for path in sources.find_files(config, source):
+            stat = path.stat()
+            name = os.path.relpath(path, config.folder)
+            parts[f"{origin}: file {name}"] = f"{stat.st_size} {stat.st_mtime_ns}"
+        parts |= {f"{origin}: {key}": value for key, value in _mapping(source).items()}
+    parts |= {f"types.{word}": role for word, role in config.types.items()}
+    parts["settings.bots"] = config.settings.bots
+    return parts | {"types": digest(sorted(config.roles().items()))}
+
+
+def _mapping(source: Source) -> Parts:
+    found = source.model_dump(exclude_none=True, exclude={"name"})
+    columns = found.pop("columns")
+    found |= {f"columns.{key}": value for key, value in columns.items()}
+    return {key: text(value) for key, value in found.items()}

@@ -1,0 +1,213 @@
+"""The steps of a build in order: what each is made from and what it reads."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import duckdb
+
+from behavsql import __version__, content
+from behavsql.catalog import Catalog
+from behavsql.catalog.sql_file import SqlFile
+from behavsql.changes import Parts, text
+from behavsql.config import Config
+from behavsql.models import MODEL_SETS, MODELS, REFERENCES
+from behavsql.source_parts import source_parts
+
+BEFORE_MODELS = 5  # the last stage that is built before training
+JUDGE = "judge tasks"
+TELLS = ("train", "score")  # verbs that make models speak
+VERDICTS = "verdicts"  # its result: which tasks are asked
+# Settings that an ingest and meta.tasks find out: parameter -> the result that holds it.
+FOUND_PARAMS = {"latest_possible_at": "raw.clock", "bucket": "meta.clock"}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Which tasks are trained, and with what; the others are scored by the models they have."""
+
+    tasks: tuple[str, ...] | None = None  # None: every task whose data or settings changed
+    models: tuple[str, ...] = ()  # instead of those of the setting `models`
+
+    def trains(self, task: str) -> bool:
+        return self.tasks is None or task in self.tasks
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing a run does. `reason` says why it must run, or may; None: it is up to date."""
+
+    name: str  # "raw.events", "staging.events", "meta.tasks", "features.matrix", "train purchase"
+    verb: (
+        str  # "ingest" | "sql" | "resolve" | "judge" | "matrix" | "train" | "score" | "present" ...
+    )
+    reads: tuple[str, ...]  # results: tables, "cutoffs.windows[churn]", "verdicts", "models[churn]"
+    parts: Parts  # of its own, see changes.py
+    file: SqlFile | None = None
+    models: tuple[str, ...] = ()  # that a training fits
+    made_by: Mapping[str, str] = field(default_factory=dict)  # what it reads -> the step behind it
+    reason: str | None = None
+    is_certain: bool = True  # False: it runs only if what it reads turns out to have changed
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The steps that make what it reads."""
+        return tuple(dict.fromkeys(self.made_by.values()))
+
+    @property
+    def task(self) -> str:
+        """The task of a label file, a training or a scoring."""
+        return self.name.partition(" ")[2] or self.name.partition(".")[2]
+
+
+def settings_params(config: Config) -> dict[str, object]:
+    """The settings SQL files may read through `getvariable`, known before the build starts."""
+    chosen = config.settings
+    return {
+        "session_gap": chosen.session_gap,
+        "max_session": chosen.max_session,
+        "min_date": chosen.min_date,
+        "max_value": chosen.max_value,
+        "max_quantity": chosen.max_quantity,
+    }
+
+
+def all_params(con: duckdb.DuckDBPyConnection, config: Config) -> dict[str, object]:
+    """Those, and what a build finds out: the latest time that was not in the future, the bucket."""
+    params = settings_params(config)
+    for name, table in FOUND_PARAMS.items():
+        schema, _, bare = table.partition(".")
+        # raw is a database of its own, meta a schema of the build's.
+        known = con.execute(
+            "select 1 from duckdb_tables() where table_name = ? "
+            "and ? in (schema_name, database_name)", [bare, schema]
+        ).fetchall()  # fmt: skip
+        if known:
+            params[name] = con.execute(f"select {name} from {table}").fetchall()[0][0]
+    return params
+
+
+def all_steps(catalog: Catalog, config: Config, goal: Goal) -> list[Step]:
+    """Every step with its parents, in the order in which they can be done; no reasons yet."""
+    return _linked(list(_listed(catalog, config, goal)))
+
+
+def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
+    package = {"behavsql": __version__}
+    asked = [file for file in catalog.label_files() if _is_enabled(file.name, config)]
+    labels = [file.table for file in asked]
+    models = [f"models[{file.name}]" for file in asked]
+    tables = [
+        _sql_step(file, catalog, config, models) for file in catalog.files.values()
+        if file.schema != "labels" or file.table in labels
+    ]  # fmt: skip
+    yield Step("raw.events", "ingest", (), source_parts(config) | package)
+    yield from (step for step in tables if step.file.stage_number == 1)
+    read = ("staging.events", "staging.sources")
+    yield Step("meta.tasks", "resolve", read, _task_parts(catalog, config) | package)
+    yield from (step for step in tables if 1 < step.file.stage_number <= BEFORE_MODELS)
+    read = ("meta.tasks", "cutoffs.splits", "cutoffs.populations", *labels)
+    yield Step(JUDGE, "judge", read, package)
+    features = [file.table for file in catalog.feature_files()]
+    read = ("cutoffs.cutoffs", "meta.tasks", "meta.clock", *features, *labels, VERDICTS)
+    yield Step("features.matrix", "matrix", read, package)
+    yield from (_model_step(file, config, goal) for file in asked)
+    yield from (step for step in tables if step.file.stage_number > BEFORE_MODELS)
+    read = ("predictions.scored", "staging.users", "meta.tasks", VERDICTS)
+    yield Step("main.customers", "present", read, package)
+    yield Step("publish", "publish", (), {"settings.publish_mode": config.settings.publish_mode})
+
+
+def _is_enabled(task: str, config: Config) -> bool:
+    return task not in config.tasks or config.tasks[task].enabled
+
+
+def _sql_step(file: SqlFile, catalog: Catalog, config: Config, models: list[str]) -> Step:
+    parts = {"sql": f"{file.version} {file.digest}", "purpose": file.purpose}
+    for macro in catalog.macros:
+        if macro.name in file.macros:
+            parts[macro.table] = f"{macro.version} {macro.digest}"
+    params = settings_params(config)
+    parts |= {f"settings.{name}": text(params[name]) for name in file.params if name in params}
+    reads: list[str] = []
+    for name in content.slices_read(file):
+        if name.startswith("models."):
+            reads += models
+        elif name.startswith("meta.") and file.stage_number > BEFORE_MODELS:
+            reads += ["meta.tasks", "meta.clock", VERDICTS]
+        elif name in ("features.latest", "features.sequences"):
+            reads.append("features.matrix")
+        else:
+            reads.append(name)
+    reads += [FOUND_PARAMS[name] for name in file.params if name in FOUND_PARAMS]
+    return Step(file.table, "sql", tuple(dict.fromkeys(reads)), parts, file)
+
+
+def _task_parts(catalog: Catalog, config: Config) -> Parts:
+    """What windows are resolved from; those of one task are named `tasks.<task>.` or `labels.<task> `."""
+    parts = {}
+    for file in catalog.label_files():
+        own = config.tasks.get(file.name)
+        for key in ("enabled", "horizon", "active_within"):
+            value = getattr(own, key) if own else True if key == "enabled" else None
+            parts[f"tasks.{file.name}.{key}"] = text(value).lower()
+        for key in ("purpose", "kind", "metric", "horizon", "active_within", "roles", "types"):
+            parts[f"labels.{file.name} {key}"] = text(getattr(file, key, None))
+    return parts | {"settings.max_train_cutoffs": str(config.settings.max_train_cutoffs)}
+
+
+def own_parts(parts: Parts, task: str) -> Parts:
+    """The parts of meta.tasks that decide over one task's windows."""
+    names = [
+        f"{prefix}{key}" for prefix in (f"tasks.{task}.", f"labels.{task} ")
+        for key in ("horizon", "active_within")
+    ]  # fmt: skip
+    return {name: parts.get(name, "") for name in names}
+
+
+def _model_step(file: SqlFile, config: Config, goal: Goal) -> Step:
+    """Training reads one task's rows of the matrix: that is looked at when its turn comes."""
+    reads = ("features.matrix", "cutoffs.populations", file.table, VERDICTS)
+    if not goal.trains(file.name):
+        return Step(f"score {file.name}", "score", reads, {})
+    chosen = config.settings
+    parts = {
+        "settings.models": chosen.models,
+        "models": text(MODEL_SETS[chosen.models]),
+        "settings.seed": str(chosen.seed),
+        "settings.max_train_rows": str(chosen.max_train_rows),
+        "kind": text(file.kind),
+        "metric": text(file.metric),
+        "behavsql": __version__,
+    }
+    # What `train -m` chose once is no part: it stays until something else changes.
+    fitted = [name for name in MODELS if name in (*goal.models, *REFERENCES)]
+    names = tuple(fitted) if goal.models else MODEL_SETS[chosen.models]
+    return Step(f"train {file.name}", "train", reads, parts, models=names)
+
+
+def _linked(steps: list[Step]) -> list[Step]:
+    """Every step with the steps behind what it reads; publishing reads what all the others made."""
+    owners = {"meta.clock": "meta.tasks", VERDICTS: JUDGE}
+    owners |= {f"models[{step.task}]": step.name for step in steps if step.verb in TELLS}
+    linked = []
+    for step in steps:
+        if step.verb == "publish":
+            step = replace(step, reads=tuple(map(_published, steps[:-1])))
+        made_by = {name: owners.get(name) or _owner(name) for name in step.reads}
+        linked.append(replace(step, made_by=made_by))
+    return linked
+
+
+def _published(step: Step) -> str:
+    """What is published of a step; of a task's models it is the same whoever made them speak."""
+    return f"models[{step.task}]" if step.verb in TELLS else f"made {step.name}"
+
+
+def _owner(result: str) -> str:
+    """The step that makes a result.
+
+    >>> _owner("cutoffs.windows[churn]"), _owner("raw.users"), _owner("made train churn")
+    ('cutoffs.windows', 'raw.events', 'train churn')
+    """
+    table = result.removeprefix("made ").partition("[")[0]
+    return "raw.events" if table.startswith("raw.") else table
