@@ -7,8 +7,8 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from behavsql import content
 from behavsql.config import Settings
+from behavsql.plan import content
 from behavsql.quoting import identifier, literal
 
 NOT_FEATURES = ("split", "label", "user_code", "is_fit_half", "user_id", "cutoff_at")

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import bots, refused_lines, sources
 from behavsql.clock import tomorrow
 from behavsql.config import Config, Source
 from behavsql.errors import SourceError
-from behavsql.mapping import bound, event_columns, text, user_key
+from behavsql.input import bots, refused_lines, sources
+from behavsql.input.mapping import bound, event_columns, text, user_key
+from behavsql.input.sources import Scan
 from behavsql.quoting import identifier, literal
-from behavsql.sources import Scan
 
 IDS = {"user_id": "users", "item_id": "items"}  # and the facts that share them
 SAMPLE = 20_000  # rows that tell what an id most likely is

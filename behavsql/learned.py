@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import duckdb
 
-from behavsql import changes
-from behavsql.changes import Parts
 from behavsql.errors import ModelError
+from behavsql.plan import changes
+from behavsql.plan.changes import Parts
+from behavsql.plan.steps import Goal, Step, own_parts
 from behavsql.progress import Progress
-from behavsql.steps import Goal, Step, own_parts
 
 CUTOFFS_STAGE = 3  # decides when is asked, not what is known then
 

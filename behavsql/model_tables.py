@@ -7,10 +7,10 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from behavsql.changes import Parts
 from behavsql.config import Settings
 from behavsql.frames import Asked
 from behavsql.metrics import DIRECTION, evaluate, intervals
+from behavsql.plan.changes import Parts
 from behavsql.tasks import Task
 
 if TYPE_CHECKING:

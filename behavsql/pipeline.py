@@ -10,16 +10,18 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import learned, plan, records, rollback, sources, transform
+from behavsql import learned, plan, rollback, transform
 from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.database_file import open_file
 from behavsql.errors import ConfigError, nearest
+from behavsql.input import sources
 from behavsql.models import MODELS
+from behavsql.plan import records
+from behavsql.plan.records import History
+from behavsql.plan.steps import Goal, Step
 from behavsql.progress import Progress
-from behavsql.records import History
 from behavsql.run import Run
-from behavsql.steps import Goal, Step
 from behavsql.warehouse import Warehouse, limit
 
 BUILD = Goal()

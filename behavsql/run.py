@@ -6,26 +6,16 @@ from contextlib import contextmanager, nullcontext
 
 import duckdb
 
-from behavsql import (
-    describe,
-    generated,
-    ingest,
-    learned,
-    ledger,
-    plan,
-    records,
-    tasks,
-    transform,
-)
+from behavsql import describe, generated, ingest, learned, ledger, plan, tasks, transform
 from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.partitions import Partitions
-from behavsql.plan import Cause
+from behavsql.plan import Cause, records
+from behavsql.plan.records import History, Record
+from behavsql.plan.results import Results, is_before_models
+from behavsql.plan.steps import TELLS, Step, own_parts
 from behavsql.progress import Line, Progress
 from behavsql.quoting import identifier
-from behavsql.records import History, Record
-from behavsql.results import Results, is_before_models
-from behavsql.steps import TELLS, Step, own_parts
 from behavsql.warehouse import Warehouse
 
 

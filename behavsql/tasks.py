@@ -8,10 +8,10 @@ from datetime import timedelta
 import duckdb
 
 from behavsql.catalog import Catalog, SqlFile
-from behavsql.changes import duration
 from behavsql.clock import DAY, Clock, read_clock
 from behavsql.config import Config, parse_duration
 from behavsql.metrics import DEFAULT_METRIC
+from behavsql.plan.changes import duration
 from behavsql.quoting import identifier
 
 LONGEST_STEP = 7 * DAY

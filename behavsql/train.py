@@ -11,13 +11,13 @@ import numpy as np
 from behavsql import frames, model_tables
 from behavsql.bootstrap import Gain
 from behavsql.calibration import Calibrator
-from behavsql.changes import Parts
 from behavsql.config import Settings
 from behavsql.errors import ModelError
 from behavsql.frames import Asked
 from behavsql.metrics import DIRECTION, best_threshold, evaluate, paired_gain
 from behavsql.models import model_class
 from behavsql.models.base import LEAST_SHARE, Model
+from behavsql.plan.changes import Parts
 from behavsql.progress import Progress
 from behavsql.tasks import Task
 

@@ -5,10 +5,11 @@ from datetime import date, datetime, timedelta
 
 import duckdb
 
-from behavsql import describe, records
+from behavsql import describe
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.errors import SqlFileError
+from behavsql.plan import records
 from behavsql.quoting import identifier, literal
 
 

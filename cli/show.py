@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 
-from behavsql.changes import duration
+from behavsql.plan.changes import duration
 
 LONGEST_CELL = 60
 FEW_ROWS = 10  # up to so many, a table that is too wide is shown as one block per row

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from conftest import project, stage
 
-from behavsql.amounts import number_in
+from behavsql.input.amounts import number_in
 from behavsql.sniffing import Choices, column_names, sniff
 
 

@@ -104,7 +104,9 @@ def wait_for(is_seen: Callable[[], bool], process: subprocess.Popen) -> None:
     assert is_seen()
 
 
-@pytest.mark.parametrize("module", ["typer", "duckdb", "polars", "pydantic", "behavsql.sources"])
+@pytest.mark.parametrize(
+    "module", ["typer", "duckdb", "polars", "pydantic", "behavsql.input.sources"]
+)
 @pytest.mark.parametrize("presses", [1, 2])
 def test_while_importing(shop: Path, module: str, presses: int, monkeypatch) -> None:
     is_seen = imported(shop, module)

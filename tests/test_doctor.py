@@ -16,9 +16,9 @@ from clickstream import clickstream
 from conftest import project
 from typer.testing import CliRunner
 
-from behavsql import __version__, doctor_files, doctor_machine
-from behavsql.diagnosis import Line
-from behavsql.doctor import examine
+from behavsql import __version__
+from behavsql.doctor import examine, files, machine
+from behavsql.doctor.diagnosis import Line
 from behavsql.pipeline import build
 from behavsql.progress import Progress
 from behavsql.rollback import roll_back
@@ -251,7 +251,7 @@ def test_a_raw_file_that_is_gone_is_a_warning(warehouse):
 
 @pytest.mark.parametrize("name", ["published file", "build file"])
 def test_a_file_that_may_not_be_read_is_no_damage(warehouse, monkeypatch, name):
-    monkeypatch.setattr(doctor_files, "reading", _refusing(doctor_files.reading, name))
+    monkeypatch.setattr(files, "reading", _refusing(files.reading, name))
     line = _lines()[name]
     assert line.status == "problem" and line.value.endswith("permission denied")
     assert line.remedy.startswith("chmod u+rw warehouse/")
@@ -273,7 +273,7 @@ def _refusing(reading, name):
 
 
 def test_a_folder_that_cannot_be_written_is_a_problem(warehouse, monkeypatch):
-    monkeypatch.setattr(doctor_machine, "_is_open", lambda path: path.name != ".work")
+    monkeypatch.setattr(machine, "_is_open", lambda path: path.name != ".work")
     line = _lines()["folder"]
     assert (line.status, line.remedy) == ("problem", "chmod u+rwx warehouse/.work")
     Path("taken").write_text("not a folder")
@@ -294,7 +294,7 @@ def test_the_disk_must_hold_a_copy_of_the_build(warehouse, monkeypatch, share, s
 
 
 def test_a_memory_limit_above_what_there_is_is_a_warning(warehouse, monkeypatch):
-    monkeypatch.setattr(doctor_machine, "memory", lambda: (8 * 10**9, 2 * 10**9))
+    monkeypatch.setattr(machine, "memory", lambda: (8 * 10**9, 2 * 10**9))
     Path("behavsql.toml").write_text(
         CONFIG.replace("threads = 1", 'memory_limit = "4GB"\nthreads = 5000')
     )
@@ -308,9 +308,9 @@ def test_a_memory_limit_above_what_there_is_is_a_warning(warehouse, monkeypatch)
     assert lines["threads"].remedy == f"set threads = {os.cpu_count()} under [settings]"
     Path("behavsql.toml").write_text(CONFIG)
     assert _lines()["memory"].status == "ok"
-    monkeypatch.setattr(doctor_machine, "memory", lambda: (8 * 10**9, 10**8))
+    monkeypatch.setattr(machine, "memory", lambda: (8 * 10**9, 10**8))
     assert _lines()["memory"].value.endswith(": little")
-    monkeypatch.setattr(doctor_machine, "memory", lambda: (None, None))
+    monkeypatch.setattr(machine, "memory", lambda: (None, None))
     assert _lines()["memory"].value == "unknown on this system; memory_limit not set"
 
 

@@ -10,10 +10,10 @@ import pytest
 from clickstream import clickstream
 from conftest import QUICK, Heard, project
 
-from behavsql import steps
 from behavsql.config import TaskSettings
 from behavsql.errors import ConfigError, SourceError, SqlFileError
 from behavsql.pipeline import build, dry_run
+from behavsql.plan import steps
 from behavsql.progress import Progress
 
 EVENTS = clickstream(300, 80, seed=4)

@@ -17,9 +17,9 @@ import duckdb
 
 from behavsql.config import Settings, Source
 from behavsql.errors import ConfigError, SourceError, nearest
+from behavsql.input.sources import check_columns, check_files, described, read_function, unreadable
 from behavsql.interrupts import interruptible
 from behavsql.sniffing.text_files import Reading, reading_of
-from behavsql.sources import check_columns, check_files, described, read_function, unreadable
 
 
 @dataclass(frozen=True)

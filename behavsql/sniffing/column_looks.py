@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from behavsql.amounts import number_in
+from behavsql.input.amounts import number_in
 from behavsql.quoting import identifier, literal
 
 MOSTLY = 0.9

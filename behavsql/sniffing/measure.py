@@ -3,10 +3,10 @@
 import duckdb
 from pydantic import ValidationError
 
-from behavsql import refused_lines
 from behavsql.config import Settings, Source
 from behavsql.errors import ConfigError
-from behavsql.mapping import event_columns
+from behavsql.input import refused_lines
+from behavsql.input.mapping import event_columns
 from behavsql.quoting import identifier
 from behavsql.sniffing import Sniffed
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import duckdb
 
-from behavsql import refused_lines
 from behavsql.config import DEFAULT_TYPES
 from behavsql.errors import ConfigError, SourceError
+from behavsql.input import refused_lines
 from behavsql.quoting import identifier
 from behavsql.sniffing import Choices, Sniffed, look
 from behavsql.sniffing import column_names as names

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from behavsql.errors import ConfigError
-from behavsql.mapping import has_offset
+from behavsql.input.mapping import has_offset
 from behavsql.quoting import identifier
 from behavsql.sniffing import column_names as names
 from behavsql.sniffing.column_looks import HALF, MOSTLY, time_reading

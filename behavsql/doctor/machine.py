@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from behavsql.config import Config
-from behavsql.diagnosis import Line, megabytes, ok, problem, warning
+from behavsql.doctor.diagnosis import Line, megabytes, ok, problem, warning
 from behavsql.warehouse import Warehouse
 
 UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}

@@ -9,7 +9,7 @@ import duckdb
 
 from behavsql import __version__
 from behavsql.database_file import damage, reading
-from behavsql.diagnosis import Line, megabytes, ok, problem, warning
+from behavsql.doctor.diagnosis import Line, megabytes, ok, problem, warning
 from behavsql.errors import LockedError, WarehouseError
 from behavsql.rollback import rolled_back
 from behavsql.time_travel import SCRATCH

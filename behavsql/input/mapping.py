@@ -2,8 +2,8 @@
 
 from datetime import UTC, date, datetime
 
-from behavsql.amounts import WHOLE, amount
 from behavsql.config import Source
+from behavsql.input.amounts import WHOLE, amount
 from behavsql.quoting import identifier, literal
 
 ORIGIN = "timestamp '2000-01-01'"  # where sources without dates start counting

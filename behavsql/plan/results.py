@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import duckdb
 
-from behavsql import content, tasks
+from behavsql import tasks
 from behavsql.config import Settings
-from behavsql.records import Record
-from behavsql.steps import BEFORE_MODELS, TELLS, VERDICTS, Step
+from behavsql.plan import content
+from behavsql.plan.records import Record
+from behavsql.plan.steps import BEFORE_MODELS, TELLS, VERDICTS, Step
 
 # Small, or read in slices: what they hold is their name, so that nothing need be compared.
 NAMED_BY_CONTENT = {"meta.tasks": ("meta.tasks", "meta.clock"), content.WINDOWS: (content.WINDOWS,)}

@@ -12,7 +12,7 @@ import duckdb
 
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.catalog.sql_header import tokens
-from behavsql.changes import digest
+from behavsql.plan.changes import digest
 from behavsql.quoting import identifier
 
 WINDOWS = "cutoffs.windows"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import duckdb
 
 from behavsql import __version__
-from behavsql.changes import Parts, digest
 from behavsql.config import Config
+from behavsql.plan.changes import Parts, digest
 
 _TABLES = """
 create schema if not exists meta;

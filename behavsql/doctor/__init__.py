@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from behavsql import __version__, config, doctor_files, doctor_machine
+from behavsql import __version__, config
 from behavsql.config import Config
-from behavsql.diagnosis import Line, ok, problem
+from behavsql.doctor import files, machine
+from behavsql.doctor.diagnosis import Line, ok, problem
 from behavsql.errors import BehavsqlError
 from behavsql.warehouse import Warehouse
 
@@ -32,8 +33,8 @@ def examine(
     if known:
         yield _sources(known)
     warehouse = Warehouse(folder or (known.warehouse if known else Path("warehouse")))
-    yield from doctor_files.examine(warehouse)
-    yield from doctor_machine.examine(warehouse, known)
+    yield from files.examine(warehouse)
+    yield from machine.examine(warehouse, known)
 
 
 def _versions() -> Iterator[Line]:
@@ -79,7 +80,7 @@ def _config(path: Path | None, is_here: bool) -> tuple[Config | None, Line]:
 
 
 def _sources(known: Config) -> Line:
-    from behavsql import sources
+    from behavsql.input import sources
 
     try:
         count = sum(len(sources.find_files(known, source)) for source in known.source)

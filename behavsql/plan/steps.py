@@ -5,13 +5,14 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 
-from behavsql import __version__, content
+from behavsql import __version__
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
-from behavsql.changes import Parts, text
 from behavsql.config import Config
 from behavsql.models import MODEL_SETS, MODELS, REFERENCES
-from behavsql.source_parts import source_parts
+from behavsql.plan import content
+from behavsql.plan.changes import Parts, text
+from behavsql.plan.source_parts import source_parts
 
 BEFORE_MODELS = 5  # the last stage that is built before training
 JUDGE = "judge tasks"

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from behavsql import changes
 from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.errors import ConfigError, nearest
-from behavsql.records import History, Record
-from behavsql.steps import JUDGE as JUDGE
-from behavsql.steps import TELLS, Goal, Step, all_steps
-from behavsql.steps import all_params as all_params
-from behavsql.steps import settings_params as settings_params
+from behavsql.plan import changes
+from behavsql.plan.records import History, Record
+from behavsql.plan.steps import JUDGE as JUDGE
+from behavsql.plan.steps import TELLS, Goal, Step, all_steps
+from behavsql.plan.steps import all_params as all_params
+from behavsql.plan.steps import settings_params as settings_params
 
 STOPPED = "failed or was stopped last time"
 SELECTED = "selected"

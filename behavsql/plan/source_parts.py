@@ -2,9 +2,9 @@
 
 import os
 
-from behavsql import sources
-from behavsql.changes import Parts, digest, text
 from behavsql.config import Config, Source
+from behavsql.input import sources
+from behavsql.plan.changes import Parts, digest, text
 
 
 def source_parts(config: Config) -> Parts:

@@ -1,0 +1,1 @@
+"""Input files: what they are, how they are read, which column plays which part."""
