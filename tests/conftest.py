@@ -22,6 +22,7 @@ from behavsql.pipeline import Built, build
 from behavsql.progress import Progress
 from behavsql.warehouse import connect
 
+FAST = models.MODEL_SETS["fast"]  # as shipped, whatever a test puts in its place
 QUICK = ("prevalence", "persistence", "decision_tree")
 SHIPPED = ("churn", "click", "engagement", "next_visit", "purchase", "spend")
 
@@ -99,7 +100,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     text, dirt = dirtied(events)
     (folder / "events.csv").write_text(text, encoding="utf-8")
     made = project(folder, path="events.csv")
-    return Shop(made, build(made, progress=Progress(quiet=True)), events, dirt)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.MODEL_SETS, "fast", FAST)
+        return Shop(made, build(made, progress=Progress(quiet=True)), events, dirt)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from behavsql.cli.main import app
 from clickstream import clickstream
-from conftest import project
+from conftest import FAST, project
 from typer.testing import CliRunner
 
 from behavsql import catalog, parity, transform
@@ -104,7 +104,8 @@ def test_a_sound_warehouse_has_nothing_to_find_and_is_left_as_it_was(made):
     assert _content(made.warehouse) == before
 
 
-def test_every_published_model_of_the_shop_says_what_its_scores_say(shop):
+def test_every_published_model_of_the_shop_says_what_its_scores_say(shop, monkeypatch):
+    monkeypatch.setitem(MODEL_SETS, "fast", FAST)
     assert _found(shop.config) == []
 
 

@@ -72,7 +72,7 @@ def test_the_previous_version_comes_back_and_a_second_time_undoes_it(made, rows)
 def test_versions_are_told_with_all_that_helps_to_choose(made):
     newest, oldest = versions(made)
     assert (newest.number, oldest.number) == (1, 2)
-    assert newest.published_at > oldest.published_at
+    assert newest.run_id > oldest.run_id and newest.published_at >= oldest.published_at
     assert newest.tasks == ("purchase",) and newest.size == newest.path.stat().st_size
     assert re.fullmatch(r"\d+\.\d+.*", newest.behavsql_version) and newest.problem is None
 

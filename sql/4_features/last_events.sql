@@ -2,7 +2,6 @@
 -- grain:   user_id, cutoff_at
 -- inputs:  cutoffs.known_days, sessions.user_totals, sessions.user_events
 -- check:   len(role_sequence) between 1 and 50
--- check:   len(role_sequence) = len(item_sequence)
 -- materialized: view
 -- version: 2
 with

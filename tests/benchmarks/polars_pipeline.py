@@ -11,6 +11,8 @@ the labels, `_last_window` and the last 50 events of `features.sequences`, and w
 Theirs is `polars_matrix.py`: it cleans, drops duplicates and bots, cuts sessions, finds who is asked
 at the same cutoffs, and makes every other column of the matrix, in memory.
 
+What of our seconds went into those is told after the ratios.
+
 Each side runs in a process of its own. Printed are the seconds from its start to its end, its peak
 memory, the seconds of all its threads together (which others on the machine disturb less), and the
 ratios ours / theirs. Then both matrices are compared column by column: exit 1 if any value differs
@@ -71,6 +73,7 @@ def main() -> int:
         print(f"{'':10}{'seconds':>10}{'peak GB':>10}{'cpu':>10}")
         for side, took in (("behavsql", ours), ("polars", theirs), ("ratio", ratios)):
             print(f"{side:10}" + "".join(f"{value:10.2f}" for value in took))
+        _tell_beyond(folder)
         return 0 if given.no_check else _compare(folder)
 
 
@@ -118,6 +121,19 @@ def _run_ours(folder: Path) -> tuple[float, float, float]:
     if status:
         sys.exit(f"polars_pipeline.py: behavsql {' '.join(command)} failed; see above.")
     return time.time() - started, usage.ru_maxrss * 1024 / 1e9, usage.ru_utime + usage.ru_stime
+
+
+def _tell_beyond(folder: Path) -> None:
+    """Print the seconds of the steps whose results Polars does not make."""
+    with _warehouse(folder) as con:
+        beyond, named = con.execute(
+            "select coalesce(sum(seconds), 0), string_agg(step, ', ' order by seconds desc) "
+            "from meta.builds where step like 'labels.%' or step in ('cutoffs.windows', "
+            "'sessions.user_events', 'features.last_events', 'judge tasks')"
+        ).fetchall()[0]
+    print(
+        f"of behavsql's seconds {beyond:.1f} (of the last run) went into what Polars does not make: {named}"
+    )
 
 
 def _write_moments(folder: Path) -> None:
