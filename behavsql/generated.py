@@ -52,9 +52,10 @@ def _fill_matrix(
         "select distinct user_id from cutoffs.cutoffs where rowid % ? = 0 order by user_id",
         [ROWS_AT_ONCE],
     ).fetchall()]  # fmt: skip
-    # Without a row there is one stretch, of nobody, for the sake of the columns.
+    # The first stretch has no begin and the last no end: all users are in one, whatever the order
+    # of the table, and without a row there is one stretch, for the sake of the columns.
     ends = [f"user_id < {literal(start)}" for start in starts[1:]] + ["true"]
-    begins = [f"user_id >= {literal(start)}" for start in starts] or ["true"]
+    begins = ["true"] + [f"user_id >= {literal(start)}" for start in starts[1:]]
     for position, (begin, end) in enumerate(zip(begins, ends, strict=True)):
         those = f"where {begin} and {end}"
         joins = [f"left join (from features.{identifier(file)} {those}) as {identifier(file)} "

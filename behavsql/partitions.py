@@ -39,6 +39,7 @@ class Partitions:
         self.con, self.catalog, self.folder = con, catalog, folder
         self.settings = settings
         self.limits: list[str] = []  # what each part may take
+        self.memory = con.execute("select current_setting('memory_limit')").fetchall()[0][0]
         self.home = con.execute("select current_database()").fetchall()[0][0]
         self.paths = [folder / f"part_{number}.duckdb" for number in range(settings.partitions)]
         self.workers: list[subprocess.Popen] = []
@@ -94,9 +95,9 @@ class Partitions:
         schema, name = table.split(".")
         made = self.catalog.files.get(table)
         if made and made.materialized == "view":
-            for name in made.inputs:
-                if name not in self.present:
-                    self._copy(cursor, name, part, number)
+            for read in made.inputs:
+                if read not in self.present:
+                    self._copy(cursor, read, part, number)
             cursor.execute(f"use {identifier(part)}")
             cursor.execute(f"create or replace view {identifier(schema, name)} as\n{made.sql}")
             cursor.execute(f"use {identifier(self.home)}")
@@ -157,10 +158,13 @@ class Partitions:
             con.execute(f"detach database if exists part_{number}")
 
     def close(self) -> None:
-        """End the processes and remove the files."""
+        """End the processes, remove the files, and give the build its memory back."""
         for worker in self.workers:
             worker.kill()
             worker.communicate()
+        if self.workers:
+            self.con.execute(f"set memory_limit = {literal(self.memory)}")
+        self.workers, self.present = [], set()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -98,7 +98,8 @@ class Warehouse:
         What does not fit into memory_limit is spilled to `.work/spill`, which is gone afterwards.
         """
         spill = self.work / "spill"
-        shutil.rmtree(spill, ignore_errors=True)  # of a build that was killed
+        for left in (spill, self.work / "parts"):  # of a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
         con = open_file(self.build)
         try:
             with explained(self.raw):

@@ -214,7 +214,8 @@ def run(file: SqlFile, case: Case) -> tuple[list[tuple], list[tuple]]:
         # No transaction to roll back: rowid, which ties hang on, counts from 0 in stored rows only.
         con.execute(f"drop {file.materialized} if exists {identifier(file.schema, file.name)}")
         for table in given:
-            con.execute(f"drop table if exists {identifier(*table.split('.'))}")
+            kind = catalog().files[table].materialized if table in derived else "table"
+            con.execute(f"drop {kind} if exists {identifier(*table.split('.'))}")
 
 
 def _made_and_expected(

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from conftest import project
+from conftest import project, shipped
 
 from behavsql import partitions
 from behavsql.config import Config
@@ -138,3 +138,33 @@ def test_a_process_that_dies_is_told(tmp_path, monkeypatch):
 def test_a_number_of_parts_below_one_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"settings\.partitions"):
         made(tmp_path / "parts", 0)
+
+
+def test_what_a_rebuilt_file_reads_through_a_view_is_copied_to_the_parts(tmp_path):
+    config = made(tmp_path / "parts", 2)
+    build(config, select=UPTO_MATRIX, progress=QUIET)
+    before = tables(config)
+    ran = build(config, select=("cutoffs.windows",), progress=QUIET).steps
+    assert ran == ("cutoffs.windows",)
+    assert tables(config) == before
+    assert before["cutoffs.windows"]
+
+
+def test_the_build_has_its_memory_back_once_the_parts_are_done(tmp_path):
+    config = made(tmp_path / "parts", 3)
+    with duckdb.connect() as con:
+        con.execute("attach ':memory:' as raw; create schema staging; set memory_limit = '768MiB'")
+        limit = "select current_setting('memory_limit')"
+        before = con.execute(limit).fetchall()
+        parts = partitions.Partitions(con, shipped(), config.settings, tmp_path / "work")
+        con.execute(
+            "create table raw.users (source varchar, user_id bigint, attributes struct(a int))"
+        )
+        con.execute("create table staging.events (user_id bigint, event_at timestamp)")
+        users = shipped().files["staging.users"]
+        assert parts.run_file(users, {}) == 0
+        assert con.execute(limit).fetchall() != before
+        parts.release()
+        parts.close()
+        assert con.execute(limit).fetchall() == before
+    assert not (tmp_path / "work").exists()

@@ -1,9 +1,10 @@
 -- purpose: each user's events as one list, oldest first
 -- grain:   user_id
 -- inputs:  sessions.session_events
--- check:   len(events) >= 1
+-- materialized: view
 -- version: 1
--- Kept once per user: every cutoff takes its piece, and nothing is stored twice.
+-- A view, because lists of all that everybody ever did are large and seldom asked for. One user's
+-- are made in an instant.
 select
     user_id,
     list(struct_pack(
@@ -15,4 +16,3 @@ select
     ) order by event_id) as events,
 from sessions.session_events
 group by user_id
-order by user_id

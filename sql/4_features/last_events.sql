@@ -1,7 +1,6 @@
 -- purpose: the last 50 events as lists, oldest first, for models that read sequences
 -- grain:   user_id, cutoff_at
 -- inputs:  cutoffs.known_days, sessions.user_totals, sessions.user_events
--- check:   len(role_sequence) between 1 and 50
 -- materialized: view
 -- version: 2
 with
