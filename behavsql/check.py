@@ -1,5 +1,6 @@
 """`behavsql check`: everything a warehouse promises, asked again of the files that are there."""
 
+import json
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from behavsql.config import Config
 from behavsql.database_file import DamagedError, open_file, reading
 from behavsql.errors import ConfigError, SourceError, SqlFileError, WarehouseError, nearest
 from behavsql.interrupts import interruptible
+from behavsql.models import MODEL_SETS
 from behavsql.plan import Step
+from behavsql.progress import counted
 from behavsql.warehouse import Warehouse, broken_views, limit
 
 SHOWN_STEPS = 5
@@ -63,23 +66,61 @@ def groups(config: Config, time_travel: bool = False, at: date | None = None) ->
         limit(con, config)
         raw_problem = check_tables.attach_raw(con, warehouse.raw)
         transform.set_params(con, plan.all_params(con, config))
-        yield _group("sql files", f"{len(catalog.files)} files", _lock(config, catalog))
-        steps, problem = _plan(config)
+        yield _group("sql files", _counted_files(catalog), _lock(config, catalog))
+        unfinished = _unfinished(con)
+        judged, told = _as_last_trained(con, config)
+        steps, problem = _plan(judged)
         due = {step.name for step in steps if step.reason}
-        yield _group("plan", f"{len(steps)} steps", [problem] if problem else _stale(steps))
+        if unfinished and not problem:
+            left = f"{len(due)} of {len(steps)} steps are left to do"
+            problem = f"{warehouse.build}: {unfinished}; {left}. Run `behavsql build`."
+        looked_at = f"{counted(len(steps), 'step')}{told}"
+        yield _group("plan", looked_at, [problem] if problem else _stale(steps))
         yield _group("tables", *check_tables.broken(con, catalog, due))
-        if raw_problem is None:
-            yield _group("ledger", *check_tables.unaccounted(con))
-        else:
-            yield _group("ledger", "nothing", raw_problem)
-        yield _group("models", *_models(con, config, due))
-        yield _group("published", *_published(warehouse, con))
+        missing = due if unfinished else set()
+        yield _group("ledger", *_ledger(con, raw_problem, missing))
+        yield _group("models", *_models(con, config, due, missing))
+        yield _group("published", *_published(warehouse, None if unfinished else con))
         if time_travel:
             yield _group("time travel", *_time_travel(con, config, catalog, steps, at))
 
 
 def _group(name: str, looked_at: str, messages: Iterable[str]) -> Group:
     return Group(name, looked_at, tuple(Finding(name, message) for message in messages))
+
+
+def _counted_files(catalog: Catalog) -> str:
+    tables, macros = len(catalog.files), len(catalog.macros)
+    return f"{counted(tables + macros, 'file')}: {tables} of tables and views, {macros} of macros"
+
+
+def _unfinished(con: duckdb.DuckDBPyConnection) -> str | None:
+    """Why the build is not whole yet; None once it was published, whatever happened since."""
+    if not {"meta.builds", "meta.runs"} <= check_tables.here(con):
+        return "the build was stopped before it was whole"
+    if con.execute("select 1 from meta.builds where step = 'publish' limit 1").fetchall():
+        return None
+    last = con.execute("select status from meta.runs order by run_id desc limit 1").fetchall()
+    only_some = "only some steps were built so far"
+    return only_some if last == [("done",)] else "the build was stopped before it was whole"
+
+
+def _as_last_trained(con: duckdb.DuckDBPyConnection, config: Config) -> tuple[Config, str]:
+    """The config with the model set of the last training, which --models may have chosen; a note."""
+    if not {"meta.builds", "meta.runs"} <= check_tables.here(con):
+        return config, ""
+    last = con.execute(
+        "select runs.settings from meta.runs as runs "
+        "inner join meta.builds as builds on builds.run_id = runs.run_id "
+        "where starts_with(builds.step, 'train ') order by builds.build_id desc limit 1"
+    ).fetchall()
+    used = json.loads(last[0][0]).get("models") if last else None
+    own = config.settings.models
+    if used == own or used not in MODEL_SETS:
+        return config, ""
+    settings = config.settings.model_copy(update={"models": used})
+    told = f", with the models of the last training ({used}; a build now would train the {own} set)"
+    return config.model_copy(update={"settings": settings}), told
 
 
 def _lock(config: Config, catalog: Catalog) -> list[str]:
@@ -116,14 +157,27 @@ def _stale(steps: list[Step]) -> list[str]:
             "Run `behavsql build`."]  # fmt: skip
 
 
-def _models(con: duckdb.DuckDBPyConnection, config: Config, due: set[str]) -> tuple[str, list[str]]:
+def _ledger(
+    con: duckdb.DuckDBPyConnection, raw_problem: list[str] | None, missing: set[str]
+) -> tuple[str, list[str]]:
+    if raw_problem is not None:
+        return "nothing", raw_problem
+    return ("nothing yet", []) if missing & check_tables.ACCOUNTS else check_tables.unaccounted(con)
+
+
+def _models(
+    con: duckdb.DuckDBPyConnection, config: Config, due: set[str], missing: set[str]
+) -> tuple[str, list[str]]:
     """Every published model against `models.scores`, and those against `predictions.<task>`."""
+    if missing and "models.models" not in check_tables.here(con):
+        return "none yet", []
     found = []
     try:
         published = parity.published_models(con)
         newer = _trained_before_the_matrix(con)
     except duckdb.Error as error:
-        return "none", [f"models.models: {str(error).splitlines()[0]}. Run `behavsql build`."]
+        told = check_tables.first_line(error)
+        return "none", [f"models.models: {told}. Run `behavsql build`."]
     outdated = [one.task for one in published if f"train {one.task}" in due & newer]
     for one in published:
         # A model that waits to be trained again would be shown features it does not know.
@@ -131,7 +185,7 @@ def _models(con: duckdb.DuckDBPyConnection, config: Config, due: set[str]) -> tu
             found += parity.compare_scores(con, one, config.settings)
         found += parity.compare_predictions(con, one)
     left_out = f"; not compared, out of date: {', '.join(outdated)}" if outdated else ""
-    return f"{len(published)} published models{left_out}", found
+    return f"{counted(len(published), 'published model')}{left_out}", found
 
 
 def _trained_before_the_matrix(con: duckdb.DuckDBPyConnection) -> set[str]:
@@ -142,10 +196,15 @@ def _trained_before_the_matrix(con: duckdb.DuckDBPyConnection) -> set[str]:
     return {step for (step,) in rows}
 
 
-def _published(warehouse: Warehouse, con: duckdb.DuckDBPyConnection) -> tuple[str, list[str]]:
-    """Every view of the published file selected; one that is gone is the plan's to tell."""
+def _published(
+    warehouse: Warehouse, con: duckdb.DuckDBPyConnection | None
+) -> tuple[str, list[str]]:
+    """Every view of the published file selected; one that is gone is the plan's to tell.
+
+    con: the build database; None where it has not published yet.
+    """
     if not warehouse.published.exists():
-        return "no file", []
+        return "no file" if con else "no file yet", []
     try:
         with reading(warehouse.published) as published:
             found = [
@@ -155,6 +214,8 @@ def _published(warehouse: Warehouse, con: duckdb.DuckDBPyConnection) -> tuple[st
             ]
     except WarehouseError as error:
         return "not readable", [str(error)]
+    if con is None:
+        return "an earlier build", found
     return rollback.rolled_back(warehouse, con) or "the newest build", found
 
 

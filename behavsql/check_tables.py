@@ -9,6 +9,7 @@ from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.database_file import DamagedError, explained
 from behavsql.errors import SqlFileError
+from behavsql.progress import counted
 from behavsql.quoting import identifier, literal
 
 # Tables no SQL file makes: the step that makes each, and what makes a row of it unique.
@@ -18,6 +19,9 @@ GENERATED = {
     "features.sequences": ("features.matrix", ("user_id", "cutoff_at")),
     "main.customers": ("main.customers", ("user_id",)),
 }
+
+# The steps behind the tables in which the ledger is counted anew.
+ACCOUNTS = {"raw.events", "staging.ledger", "staging.rejected", "staging.events"}
 
 _LEDGER = """
 with
@@ -44,6 +48,26 @@ order by inputs.source
 """
 
 
+def here(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """Every table and view of the build."""
+    rows = con.execute(
+        "select schema_name || '.' || table_name from duckdb_tables() "
+        "where database_name = current_database() union all "
+        "select schema_name || '.' || view_name from duckdb_views() "
+        "where database_name = current_database()"
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
+def first_line(error: duckdb.Error) -> str:
+    """What DuckDB says, without its kind and its full stop, to go on in a message.
+
+    >>> first_line(duckdb.Error("Catalog Error: Table with name a does not exist!\\nDid you mean"))
+    'Table with name a does not exist'
+    """
+    return str(error).strip().splitlines()[0].removeprefix("Catalog Error: ").rstrip(".!")
+
+
 def broken(
     con: duckdb.DuckDBPyConnection, catalog: Catalog, due: set[str]
 ) -> tuple[str, list[str]]:
@@ -51,26 +75,18 @@ def broken(
 
     due: steps that are out of date. What they make may be missing, or lack a column by now.
     """
-    here = {
-        name
-        for (name,) in con.execute(
-            "select schema_name || '.' || table_name from duckdb_tables() "
-            "where database_name = current_database() union all "
-            "select schema_name || '.' || view_name from duckdb_views() "
-            "where database_name = current_database()"
-        ).fetchall()
-    }
-    asked = _ready(con) if "meta.tasks" in here else set()
+    found_here = here(con)
+    asked = _ready(con) if "meta.tasks" in found_here else set()
     found, count = [], 0
     for name, file in catalog.files.items():
-        if name in here:
+        if name in found_here:
             found += _promises(con, file, name in due)
             count += 1
         elif name not in due and (file.schema != "labels" or file.name in asked):
             found.append(_missing(name, name))
     predictions = {f"predictions.{task}": ("main.customers", ("user_id",)) for task in asked}
     for name, (step, grain) in (GENERATED | predictions).items():
-        if name in here:
+        if name in found_here:
             found += _unique(con, name, step, grain)
             count += 1
         elif step not in due:
@@ -107,7 +123,7 @@ def _unique(
             f"group by {keys} having n > 1 limit 1"
         ).fetchall()
     except duckdb.Error as error:
-        return [f"{name}: {str(error).splitlines()[0]}. Run `behavsql build -s {step}+`."]
+        return [f"{name}: {first_line(error)}. Run `behavsql build -s {step}+`."]
     if not twice:
         return []
     values = ", ".join(f"{key} = {value!r}" for key, value in zip(grain, twice[0], strict=False))
@@ -135,9 +151,9 @@ def unaccounted(con: duckdb.DuckDBPyConnection) -> tuple[str, list[str]]:
         rows = con.execute(_LEDGER).fetchall()
     except duckdb.Error as error:
         return "nothing", [
-            f"staging.ledger: {str(error).splitlines()[0]}. Run `behavsql build -s staging+`."
+            f"staging.ledger: {first_line(error)}. Run `behavsql build -s staging+`."
         ]
-    return f"{len(rows)} sources", [message for row in rows for message in _gaps(*row)]
+    return counted(len(rows), "source"), [message for row in rows for message in _gaps(*row)]
 
 
 def _gaps(

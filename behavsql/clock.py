@@ -45,10 +45,15 @@ class Clock:
 
 
 def read_clock(con: duckdb.DuckDBPyConnection) -> Clock:
-    """Take the clock from `staging.events`; SourceError if there is no event left."""
-    first, last = con.execute("select min(event_at), max(event_at) from staging.events").fetchall()[
-        0
-    ]
+    """Take the clock from `staging.events`; SourceError if there is no event left.
+
+    It ends with the last thing that a user did: a mail or a return may come months later, when
+    nobody is there to be asked about. Where nobody does anything, it ends with the last event.
+    """
+    first, last = con.execute(
+        "select min(event_at), coalesce(max(event_at) filter (where role not in ('return', 'other')), "
+        "max(event_at)) from staging.events"
+    ).fetchall()[0]
     if first is None:
         rules = con.execute(
             "select rule, sum(count_rows_removed) as n from staging.ledger group by rule having n > 0"

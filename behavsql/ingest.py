@@ -21,7 +21,15 @@ from behavsql.clock import tomorrow
 from behavsql.config import Config, Source
 from behavsql.errors import SourceError
 from behavsql.input import bots, refused_lines, sources
-from behavsql.input.mapping import bound, event_columns, text, user_key
+from behavsql.input.mapping import (
+    bound,
+    day_zone,
+    event_columns,
+    from_zone,
+    in_zone,
+    text,
+    user_key,
+)
 from behavsql.input.sources import Scan
 from behavsql.quoting import identifier, literal
 
@@ -145,10 +153,12 @@ def _looks_whole(
 
 def _settle_facts(con: duckdb.DuckDBPyConnection, column: str) -> None:
     """Give the small tables that are joined on an id the type that it has in the events."""
+    number = f"try_cast({column} as bigint)"  # of the word 007 too, which no id 7 is meant by
     tables = [IDS[column], "not_products"] if column == "item_id" else [IDS[column]]
     for table in tables:
         con.execute(
-            f"alter table raw.{table} alter {column} type bigint using try_cast({column} as bigint)"
+            f"alter table raw.{table} alter {column} type bigint using "
+            f"case when cast({number} as varchar) = {column} then {number} end"
         )
 
 
@@ -160,7 +170,7 @@ def _load_events(
     fields: dict[str, str],
     whole: list[str],
 ) -> None:
-    own = {column.lower() for column in scan.types}
+    own = {column.lower() for column in scan.types if column not in source.columns.taken()}
     packed = ", ".join(
         f"{identifier(name)} := cast({identifier(name) if name.lower() in own else 'null'} as {type_})"
         for name, type_ in fields.items()
@@ -197,23 +207,38 @@ def _note_lines(con: duckdb.DuckDBPyConnection, source: Source, table: str = "ev
 def _note_source(
     con: duckdb.DuckDBPyConnection, config: Config, source: Source, scan: Scan, first: int
 ) -> None:
-    rows, timed = con.execute(
-        "select count(*), coalesce(bool_or(event_at <> date_trunc('day', event_at)), false) "
-        "from raw.events where rowid >= ?", [first]
-    ).fetchall()[0]  # fmt: skip
+    count = "select count(*) from raw.events where rowid >= ?"
+    rows = con.execute(count, [first]).fetchall()[0][0]
     if rows == 0:
         raise SourceError(
             f'{scan.files[0]}: source "{source.name}" has a header but no rows; allowed is at least one. '
             f"Check the file, or its delimiter."
         )
-    timed = timed or source.at_unit in ("seconds", "order")
+    zone = day_zone(source, scan.types)
+    timed = _has_time_of_day(con, source, zone, first)
+    are_days = not timed and zone != "UTC"
+    if are_days:
+        # A day is the day that was written, whatever moment it began at.
+        day = f"date_trunc('day', {in_zone(zone, 'event_at')})"
+        con.execute(f"update raw.events set event_at = {day} where rowid >= ?", [first])
     # Equal rows are real where a time is only a day: two clicks on one page on one date.
     dedupe = source.dedupe if source.dedupe != "auto" else ("row" if timed else "none")
     con.execute(
         "insert into raw.sources values (?, 'events', ?, ?, ?, ?, ?, ?, "
-        f"{bound(source, source.since)}, {bound(source, source.until, is_end=True)})",
+        f"{bound(source, source.since, are_days=are_days)}, "
+        f"{bound(source, source.until, is_end=True, are_days=are_days)})",
         [source.name, _names(scan.files), first, rows, timed, source.has_dates, dedupe],
     )
+
+
+def _has_time_of_day(con: duckdb.DuckDBPyConnection, source: Source, zone: str, first: int) -> bool:
+    """Whether some time of the source is not the beginning of a day of the zone."""
+    # Not "shows 00:00": where the clocks skip midnight the day begins at one.
+    begins = from_zone(zone, f"date_trunc('day', {in_zone(zone, 'event_at')})")
+    found = con.execute(
+        f"select 1 from raw.events where rowid >= ? and event_at <> {begins} limit 1", [first]
+    ).fetchone()
+    return found is not None or source.at_unit in ("seconds", "order")
 
 
 def _names(files: list[Path]) -> str:

@@ -5,15 +5,16 @@ scoring refuses it and names what moved.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import duckdb
 
 from behavsql.errors import ModelError
-from behavsql.plan import changes
+from behavsql.plan import cause, changes
 from behavsql.plan.changes import Parts
-from behavsql.plan.steps import Goal, Step, own_parts
+from behavsql.plan.records import History
+from behavsql.plan.steps import TELLS, Goal, Step, own_parts
 from behavsql.progress import Progress
 
 CUTOFFS_STAGE = 3  # decides when is asked, not what is known then
@@ -22,16 +23,45 @@ CUTOFFS_STAGE = 3  # decides when is asked, not what is known then
 def digests(steps: list[Step], task: str) -> dict[str, Parts]:
     """Table -> parts of every SQL file from the sources to the features and to the task's label."""
     by_name = {step.name: step for step in steps}
-    open_, found = [f"labels.{task}"], {}
-    open_ += [step.name for step in steps if step.file and step.file.schema == "features"]
-    while open_:
-        step = by_name.get(open_.pop())
-        if step and step.file and step.name not in found:
-            if step.file.stage_number != CUTOFFS_STAGE:
-                parts = {name: value for name, value in step.parts.items() if name != "purpose"}
-                found[step.name] = parts
-            open_ += step.parents
+    features = [step.name for step in steps if step.file and step.file.schema == "features"]
+    found = {}
+    for name in sorted(_with_above(by_name, [f"labels.{task}", *features])):
+        step = by_name[name]
+        if step.file and step.file.stage_number != CUTOFFS_STAGE:
+            found[name] = {part: value for part, value in step.parts.items() if part != "purpose"}
     return found | {"meta.tasks": own_parts(by_name["meta.tasks"].parts, task)}
+
+
+def _with_above(by_name: Mapping[str, Step], names: Iterable[str]) -> set[str]:
+    """Steps and all that they depend on; names that are no step are left out."""
+    open_, found = list(names), set()
+    while open_:
+        name = open_.pop()
+        if name in by_name and name not in found:
+            found.add(name)
+            open_ += by_name[name].parents
+    return found
+
+
+def refresh(con: duckdb.DuckDBPyConnection, steps: list[Step], history: History) -> None:
+    """Let models say what their rows are made from now, where those came out as they were.
+
+    Else scoring would refuse them for a file that changed and made the same. Not where anything
+    above their rows is out of date: what it will make is not known.
+    """
+    from behavsql import model_tables
+
+    by_name = {step.name: step for step in steps}
+    late = {step.name for step in steps if cause(step, history)}
+    labels = {step.name for step in steps if step.name.startswith("labels.")}
+    for step in steps:
+        learned = history.records.get(f"train {step.task}") if step.verb in TELLS else None
+        if learned is None or any(history.names.get(k) != v for k, v in learned.inputs.items()):
+            continue
+        # The labels of other tasks are none of its rows; those of skipped tasks are never made.
+        above = _with_above(by_name, step.parents) - (labels - {f"labels.{step.task}"})
+        if not late & above:
+            model_tables.replace_digests(con, step.task, digests(steps, step.task))
 
 
 def moved(

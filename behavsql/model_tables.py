@@ -157,6 +157,15 @@ def forget(con: duckdb.DuckDBPyConnection, task: str) -> int:
     return version
 
 
+def replace_digests(con: duckdb.DuckDBPyConnection, task: str, learned: dict[str, Parts]) -> None:
+    """Say anew what a task's models learned from, see learned.py; nothing if that is what they say."""
+    text = json.dumps(learned)
+    con.execute(
+        "update models.models set feature_digests = $text where task = $task "
+        "and feature_digests is distinct from $text", {"text": text, "task": task}
+    )  # fmt: skip
+
+
 def replace_latest(
     con: duckdb.DuckDBPyConnection, model_id: str, task: str, scores: "pl.DataFrame"
 ) -> None:

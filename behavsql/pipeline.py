@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from behavsql.config import Config
 from behavsql.database_file import open_file
 from behavsql.errors import ConfigError, nearest
 from behavsql.input import sources
-from behavsql.models import MODELS
+from behavsql.models import MODELS, REFERENCES, model_class
 from behavsql.plan import records
 from behavsql.plan.records import History
 from behavsql.plan.steps import Goal, Step
@@ -89,11 +89,14 @@ def train(
 ) -> Built:
     """Train some tasks (all, if none is named) with some models, on data brought up to date.
 
-    The references are trained along. The other tasks keep their models, which score the new data.
-    A later `build` keeps what was trained here until something the task depends on changes, or the
-    setting `models`; it then trains the models of that setting. ConfigError for unknown names.
+    The named models, with the references, are then all the models these tasks have. The other tasks
+    keep theirs, which score the new data. A later `build` keeps what was trained here until
+    something the task depends on changes, or the setting `models`; it then trains the models of
+    that setting. ConfigError for unknown names, for a model that answers none of the tasks and for
+    a task that none of the models answers, before anything runs.
     """
-    known = [file.name for file in load_catalog(config).label_files()]
+    kinds = {file.name: file.kind for file in load_catalog(config).label_files()}
+    known = list(kinds)
     off = [task for task, own in config.tasks.items() if not own.enabled]
     asked = tuple(tasks) or tuple(task for task in known if task not in off)
     for name in asked:
@@ -104,12 +107,33 @@ def train(
                 f"train: {why}; allowed are {', '.join(allowed)}.{nearest(name, allowed)} "
                 f"See `behavsql tasks`."
             )
+    models = tuple(models)
     for name in models:
         if name not in MODELS:
             raise ConfigError(
                 f'train: no model "{name}"; allowed are {", ".join(MODELS)}.{nearest(name, MODELS)}'
             )
-    return _bring_up_to_date(config, progress or Progress(), Goal(asked, tuple(models)))
+    if models:
+        _refuse_unserved({task: kinds[task] for task in asked}, models)
+    return _bring_up_to_date(config, progress or Progress(), Goal(asked, models))
+
+
+def _refuse_unserved(kinds: Mapping[str, str], models: tuple[str, ...]) -> None:
+    """ConfigError for the first model that answers no task, or task that no model answers."""
+    serves = {name: model_class(name).kinds for name in MODELS}
+    wrong = [((name,), tuple(kinds)) for name in models if serves[name].isdisjoint(kinds.values())]
+    wrong += [
+        (models, (task,)) for task, kind in kinds.items()
+        if not any(kind in serves[name] for name in models)
+    ]  # fmt: skip
+    for names, tasks in wrong:
+        unanswered = {kinds[task] for task in tasks}
+        allowed = [name for name in MODELS if name not in REFERENCES and serves[name] & unanswered]
+        raise ConfigError(
+            f"train: {', '.join(names)} {'does' if len(names) == 1 else 'do'} not answer "
+            f"{', '.join(f'{task} ({kinds[task]})' for task in tasks)}; allowed are "
+            f"{', '.join(allowed)}. Name one of these with -m, or other tasks with -t."
+        )
 
 
 def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -> list[Step]:

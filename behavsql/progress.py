@@ -5,6 +5,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+NAME_SIZE = 34  # of the longest step that ships: "train engagement / random_forest"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "source"), counted(1200, "user")
+    ('1 source', '1,200 users')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
 
 class Progress:
     """Prints steps with their rows and seconds; `quiet` prints nothing.
@@ -33,7 +44,7 @@ class Progress:
         amount = f"{line.rows:,} rows" if line.rows is not None else ""
         if self.live:
             print("\x1b[2K", end="", file=sys.stderr)
-        self.say(f"  {name:<30} {amount:>16} {line.seconds:6.1f} s  {line.note}".rstrip())
+        self.say(f"  {name:<{NAME_SIZE}} {amount:>16} {line.seconds:6.1f} s  {line.note}".rstrip())
 
 
 class Line:

@@ -18,7 +18,7 @@ class Version:
 
     number: int
     path: Path
-    published_at: datetime  # UTC
+    published_at: datetime  # UTC: when its run ended; the file's own time where it cannot be read
     size: int  # bytes
     run_id: int | None = None  # the build that made it
     behavsql_version: str | None = None
@@ -39,14 +39,17 @@ def _version(number: int, path: Path) -> Version:
         return Version(*known, problem=problem)
     try:
         with reading(path) as con:
-            run_id, made_by = con.execute(
-                "select max(run_id), arg_max(behavsql_version, run_id) from meta.runs"
+            run_id, made_by, ended_at = con.execute(
+                "select max(run_id), arg_max(behavsql_version, run_id), "
+                "arg_max(coalesce(finished_at, started_at), run_id) from meta.runs"
             ).fetchall()[0]
             tasks = con.execute(
                 "select task from meta.tasks where status = 'ready' order by task"
             ).fetchall()
     except (WarehouseError, duckdb.Error) as error:
         return Version(*known, problem=str(error).splitlines()[0])
+    # The name of the file is when it was put in place, which a rollback does again.
+    known = (number, path, ended_at or at, known[-1])
     return Version(*known, run_id, made_by, tuple(task for (task,) in tasks))
 
 

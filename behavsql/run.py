@@ -53,6 +53,7 @@ class Run:
             for step in steps:
                 if step.reason and step.verb != "publish":
                     self._consider(step)
+            learned.refresh(self.con, self.steps, self.history)
             records.finish(self.con, self.run_id, "done")
             publish = steps[-1]
             if publish.reason and (found := self._cause(publish)):
@@ -117,8 +118,12 @@ class Run:
         """Whether a step's task is asked; true for steps that are of no task."""
         if step.verb not in TELLS and not step.name.startswith("labels."):
             return True
-        found = self.con.execute("select status from meta.tasks where task = ?", [step.task])
-        if found.fetchall() != [("ready",)]:
+        # Labels are made of a task that was refused too: it may be for them.
+        found = self.con.execute(
+            "select status = 'ready' or (is_judged and ?) from meta.tasks where task = ?",
+            [step.verb == "sql", step.task],
+        )
+        if found.fetchall() != [(True,)]:
             return False
         if step.verb == "score" and step.task not in self._trained():
             self.progress.say(f"  {step.task} has no model yet: behavsql train -t {step.task}")
@@ -131,14 +136,16 @@ class Run:
         return model_tables.trained(self.con)
 
     def _tells_the_same(self, step: Step) -> bool:
-        """Whether a task's rows are those its models learned from, or scored, though others moved."""
+        """Whether a task's rows are those its models learned from and scored, though others moved."""
         old = self.history.records.get(step.name)
         if step.verb == "train" and (old is None or old.parts != step.parts):
             return False
         if not self.results.are_known(step, self.history.names):
             return False
         if old:  # so that the next plan need not ask
-            self._record(step, dict(old.results), None, time.perf_counter())
+            # By the names of now: the models may have scored since this step was done.
+            results = {name: self.history.names[name] for name in old.results}
+            self._record(step, results, None, time.perf_counter())
         return True
 
     def _run(self, step: Step, found: Cause) -> None:
@@ -225,6 +232,8 @@ class Run:
         return len(tasks.ready(self.con))
 
     def _judge(self, step: Step) -> None:
+        if self.partitions:  # what follows reads what they made together
+            self.partitions.close()
         # A task that is only scored keeps its model, whatever its labels are by now.
         scored = {other.task for other in self.steps if other.verb == "score"}
         tasks.judge(self.con, scored & self._trained())

@@ -130,9 +130,7 @@ def _resolve_task(
     elif missing:
         status, reason = "skipped", f"the data has no {' and no '.join(missing)} event"
     elif file.types and not types & set(file.types):
-        first, *others = file.types
-        also = f" (nor {', '.join(others)})" if others else ""
-        status, reason = "skipped", f"the data has no {first} event{also}"
+        status, reason = "skipped", f"the data has no {file.types[0]} event"
     return {
         "task": name, "purpose": file.purpose, "kind": file.kind,
         "metric": file.metric or DEFAULT_METRIC[file.kind], "horizon": horizon,
@@ -220,6 +218,8 @@ def _refusal(con: duckdb.DuckDBPyConnection, task: Task) -> str | None:
             f"inner join {identifier('labels', task.name)} as labels using (user_id, cutoff_at) "
             "where task = ? and split = ?", [task.name, split]
         ).fetchall()[0]  # fmt: skip
+        if not rows:
+            return _nobody(con, task, split)
         word = "positives" if task.kind == "binary" else "labels above zero"
         if yes < MIN_POSITIVES:
             return f"{yes:,} {word} of {rows:,} in {split}, at least {MIN_POSITIVES} needed"
@@ -230,6 +230,25 @@ def _refusal(con: duckdb.DuckDBPyConnection, task: Task) -> str | None:
         if not is_varied:
             return f"all {rows:,} labels in {split} are equal: there is nothing to tell apart"
     return None
+
+
+def _nobody(con: duckdb.DuckDBPyConnection, task: Task, split: str) -> str:
+    """Why a split has no rows: its cutoffs lie where nobody does anything."""
+    active_within, low, high, first, last = con.execute(
+        "select any_value(tasks.active_within), min(cutoff_at), max(cutoff_at), "
+        "any_value(first_event_at), any_value(last_event_at) from cutoffs.splits as splits "
+        "inner join meta.tasks as tasks on tasks.task = splits.task cross join meta.clock "
+        "where splits.task = ? and split = ?", [task.name, split]
+    ).fetchall()[0]  # fmt: skip
+    told = f"though the data goes on until {last:%Y-%m-%d}: if its last events lie"
+    setting = "until"
+    if split == "train":
+        told = f"though the data goes from {first:%Y-%m-%d} to {last:%Y-%m-%d}: if some of it lies"
+        setting = "since or until"
+    return (
+        f"nobody was active in the {duration(active_within)} before the {split} cutoffs "
+        f"({low:%Y-%m-%d} to {high:%Y-%m-%d}), {told} apart from the rest, set {setting} for the source"
+    )
 
 
 def _repeats(con: duckdb.DuckDBPyConnection, task: Task, other: Task) -> str | None:

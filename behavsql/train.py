@@ -15,11 +15,22 @@ from behavsql.config import Settings
 from behavsql.errors import ModelError
 from behavsql.frames import Asked
 from behavsql.metrics import DIRECTION, best_threshold, evaluate, paired_gain
-from behavsql.models import model_class
+from behavsql.models import best_reference, model_class
 from behavsql.models.base import LEAST_SHARE, Model
 from behavsql.plan.changes import Parts
 from behavsql.progress import Progress
 from behavsql.tasks import Task
+
+# What is published of a task: its model, its value on test, and which questions that is measured on.
+_ON_TEST = """
+select any_value(models.model), any_value(metrics.value), count(*),
+    bit_xor(hash(scores.user_id, scores.cutoff_at, scores.label))
+from models.models as models
+inner join models.metrics as metrics on metrics.model_id = models.model_id
+inner join models.scores as scores on scores.model_id = models.model_id
+where models.task = ? and models.is_published and metrics.metric = ?
+    and metrics.split = 'test' and scores.split = 'test'
+"""
 
 # Threads that wait should sleep: spinning ones, on cores that other work shares, were seen to make
 # a fit thirty times slower. Read when the first OpenMP library is loaded.
@@ -70,7 +81,29 @@ def train_task(
             line.note = f"{task.metric} {trained[-1].pick[task.metric]:.4f} on valid"
     champion, published = _promote(trained, asked, task, settings.seed)
     progress.say(f"  {task.name}: {_verdict(champion, published)}")
+    before = _on_test(con, task)
     model_tables.store(con, task, asked, trained, champion, published, settings, learned)
+    if told := _worse_than_before(task, before, _on_test(con, task)):
+        progress.say(f"  {told}")
+
+
+def _on_test(con: duckdb.DuckDBPyConnection, task: Task) -> tuple | None:
+    if task.name not in model_tables.trained(con):
+        return None
+    return con.execute(_ON_TEST, [task.name, task.metric]).fetchall()[0]
+
+
+def _worse_than_before(task: Task, before: tuple | None, after: tuple) -> str | None:
+    """That a better model is replaced, where both were asked the same questions on test."""
+    if before is None or None in (*before, *after) or before[2:] != after[2:]:
+        return None
+    (old, was, *_), (new, now, *_) = before, after
+    if DIRECTION[task.metric] * (now - was) >= 0 or f"{now:.4g}" == f"{was:.4g}":
+        return None
+    return (
+        f"{task.name}: {new} {now:.4g} replaces {old} {was:.4g} on test; "
+        f"behavsql rollback takes it back"
+    )
 
 
 def _verdict(champion: Trained, published: Trained) -> str:
@@ -113,7 +146,10 @@ def _promote(
     """(champion, published): the best candidate, and itself or the reference it could not beat."""
     sign = DIRECTION[task.metric]
     best = lambda those: max(those, key=lambda one: sign * one.pick[task.metric])  # noqa: E731
-    reference = best([one for one in trained if one.is_reference])
+    references = [one for one in trained if one.is_reference]
+    by_value = {one.model.name: one.pick[task.metric] for one in references}
+    best_name = best_reference(by_value, sign)
+    reference = next(one for one in references if one.model.name == best_name)
     candidates = [one for one in trained if not one.is_reference]
     if not candidates:
         for one in trained:

@@ -117,6 +117,9 @@ def models(place: Path, task: str | None, as_json: bool) -> None:
     if as_json:
         show.write_json(found)
         return
+    if not found:
+        print("no models yet", file=sys.stderr)
+        return
     show.write_table(
         ("task", "model", "", "metric", "on test", "ranking"), [_line(m) for m in found]
     )

@@ -1,12 +1,13 @@
 """What a build says: its plan before, its results after."""
 
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from behavsql.cli import show
+from behavsql.cli import ctrl_c, show
 from behavsql.cli.places import BUNDLED, shown
 
 from behavsql import pipeline
@@ -14,7 +15,7 @@ from behavsql.config import Config
 from behavsql.pipeline import Built, build, dry_run
 from behavsql.plan import Step
 from behavsql.progress import Progress
-from behavsql.warehouse import connect
+from behavsql.warehouse import Warehouse, connect
 
 RESULTS = """
 select tasks.task, tasks.status, tasks.reason, tasks.purpose as question, tasks.metric,
@@ -29,16 +30,19 @@ left join models.models as models
 order by tasks.status <> 'ready', tasks.task, leaderboard.model
 """
 
+IN_UNITS_OF_THE_LABEL = ("rmse", "mae")
+
 
 @dataclass(frozen=True)
 class Ask:
-    """What the options of `build` and `demo` say."""
+    """What the options of a command that builds say."""
 
     select: tuple[str, ...] = ()
     dry_run: bool = False
     full: bool = False
     quiet: bool = False
     as_json: bool = False
+    kept_models: str | None = None  # the config file's, where --models says otherwise for this run
 
 
 def run(config: Config, ask: Ask) -> None:
@@ -46,28 +50,47 @@ def run(config: Config, ask: Ask) -> None:
     if ask.dry_run:
         _print_plan(dry_run(config, select=ask.select, full=ask.full), ask)
         return
-    progress = Progress(ask.quiet)
+    progress = _begin(config, ask)
     if config.attribution:
         progress.say(config.attribution)
-    _tell(build(config, select=ask.select, full=ask.full, progress=progress), ask)
+    built = build(config, select=ask.select, full=ask.full, progress=progress)
+    _tell(built, ask, _not_kept("built", config, ask))
 
 
 def score(config: Config, ask: Ask) -> None:
     """Score with the models there are and print what came of it."""
-    _tell(pipeline.score(config, progress=Progress(ask.quiet)), ask)
+    _tell(pipeline.score(config, progress=_begin(config, ask)), ask)
 
 
 def train(config: Config, tasks: Iterable[str], models: Iterable[str], ask: Ask) -> None:
     """Train these tasks with these models and print what came of it."""
-    progress = Progress(ask.quiet)
-    _tell(pipeline.train(config, tasks=tasks, models=models, progress=progress), ask)
+    built = pipeline.train(config, tasks=tasks, models=models, progress=_begin(config, ask))
+    _tell(built, ask, _not_kept("trained", config, ask))
 
 
-def _tell(built: Built, ask: Ask) -> None:
+def _begin(config: Config, ask: Ask) -> Progress:
+    ctrl_c.publishing(str(Warehouse(config.warehouse).published))
+    return Progress(ask.quiet)
+
+
+def _not_kept(done: str, config: Config, ask: Ask) -> str | None:
+    """That the next build goes by the config's models again, where this run did not."""
+    used, kept = config.settings.models, ask.kept_models
+    if kept in (None, used):
+        return None
+    return (
+        f'{done} with --models {used}; write models = "{used}" under [settings] to keep it, '
+        f"or the next build trains the {kept} set"
+    )
+
+
+def _tell(built: Built, ask: Ask, not_kept: str | None = None) -> None:
     if ask.as_json:
         show.write_json(_as_json(built))
     elif not ask.quiet:
         _print_summary(built)
+        if not_kept:
+            print(not_kept)
 
 
 def announce_sample() -> None:
@@ -125,8 +148,13 @@ def _as_json(built: Built) -> dict[str, Any]:
 def _print_summary(built: Built) -> None:
     place = shown(built.path)
     if built.steps and "publish" not in built.steps:
-        print(f"ran {', '.join(built.steps)} in {built.seconds:,.1f} s; {place} is as it was.")
+        is_there = built.path.exists()
+        told = f"{place} is as it was." if is_there else "nothing is published yet."
+        print(f"ran {', '.join(built.steps)} in {built.seconds:,.1f} s; {told}")
         print("it holds all there is" if built.is_published else "publish with: behavsql build")
+        return
+    if not built.path.exists():
+        print("nothing ran; nothing is published yet.\npublish with: behavsql build")
         return
     if built.steps:
         print(f"\n{place}: {len(built.steps)} steps in {built.seconds:,.1f} s\n")
@@ -153,16 +181,21 @@ def results(path: Path) -> list[dict[str, Any]]:
 
 def _result(models: list[dict[str, Any]]) -> dict[str, Any]:
     from behavsql.metrics import DIRECTION
+    from behavsql.models import best_reference
 
     about = {key: models[0][key] for key in ("task", "status", "reason", "question", "metric")}
     sign = DIRECTION.get(about["metric"], 1)
     published = next((model for model in models if model["is_published"]), {})
-    references = [m for m in models if m["family"] == "reference" and m["value"] is not None]
-    best = max(references, key=lambda model: sign * model["value"], default={})
+    references = {
+        model["model"]: model["value"] for model in models
+        if model["family"] == "reference" and model["value"] is not None
+    }  # fmt: skip
+    best = best_reference(references, sign) if references else None
     return about | {
         **{key: published.get(key) for key in ("model", "family", "value", "low", "high")},
-        "reference": best.get("model"),
-        "reference_value": best.get("value"),
+        "reference": best,
+        "reference_value": references.get(best),
+        "has_candidates": any(model["family"] not in (None, "reference") for model in models),
         "is_worse_on_test": bool(published.get("is_worse_on_test")),
     }
 
@@ -174,12 +207,12 @@ def summary_lines(found: list[dict[str, Any]]) -> list[str]:
         if task["status"] != "ready":
             rows.append((task["task"], task["status"], task["reason"] or "", ""))
             continue
-        measured = show.between(task["value"], task["low"], task["high"])
+        measured = show.between(task["value"], task["low"], task["high"]) + _unit(task)
         against = f"against {task['reference']} {show.number(task['reference_value'])}"
         if task["is_worse_on_test"]:
             against += ": WORSE on test, do not rely on it"
         if task["family"] == "reference":
-            against = "no model surely beats it"
+            against = "no model surely beats it" if task["has_candidates"] else "no other model"
         rows.append((task["task"], task["model"] or "", f"{task['metric']} {measured}", against))
     sizes = [max((len(row[place]) for row in rows), default=0) for place in (0, 1)]
     third = max((len(row[2]) for row in rows if row[3]), default=0)
@@ -187,6 +220,12 @@ def summary_lines(found: list[dict[str, Any]]) -> list[str]:
         f"{task:<{sizes[0]}}  {model:<{sizes[1]}}  {told:<{third}}  {against}".rstrip()
         for task, model, told, against in rows
     ]
+
+
+def _unit(task: dict[str, Any]) -> str:
+    """What an error is measured in, where the question says it ("in how many days ...")."""
+    found = re.search(r"how many (seconds|minutes|hours|days|weeks)\b", task["question"] or "")
+    return f" {found[1]}" if found and task["metric"] in IN_UNITS_OF_THE_LABEL else ""
 
 
 def _suggestion(found: list[dict[str, Any]], path: Path) -> str | None:

@@ -10,7 +10,8 @@ import sys
 
 INTERRUPTED = 130
 GRACE_SECONDS = 5.0
-MESSAGE = "stopped; the published warehouse is as it was\n"
+MESSAGE = "stopped; what was published is as it was\n"
+NOTHING_YET = "stopped; nothing is published yet; the same command goes on where it stopped\n"
 
 
 class Pressed(KeyboardInterrupt):
@@ -25,6 +26,7 @@ class _State:
     is_running = False
     is_asked = False
     has_told = False
+    published = ""  # the file that the command will publish; empty while that is not known
 
 
 def heed() -> None:
@@ -41,7 +43,7 @@ def is_heeded() -> bool:
 
 def begin() -> None:
     """From now on a command runs, which a KeyboardInterrupt stops in good order."""
-    _State.is_running = True
+    _State.is_running, _State.published = True, ""
 
 
 def end() -> None:
@@ -49,11 +51,22 @@ def end() -> None:
     _State.is_running = False
 
 
+def publishing(path: str) -> None:
+    """From now on the command that runs is a build that publishes this file."""
+    _State.published = path
+
+
+def message() -> str:
+    """What is said of a command that was stopped."""
+    is_first = _State.published and not os.path.exists(_State.published)
+    return NOTHING_YET if is_first else MESSAGE
+
+
 def tell() -> None:
     """Say once that it was stopped."""
     if not _State.has_told:
         _State.has_told = True
-        os.write(2, MESSAGE.encode())  # not print: a second press may come while printing
+        os.write(2, message().encode())  # not print: a second press may come while printing
 
 
 def leave() -> None:

@@ -54,7 +54,7 @@ def _explain(error: BaseException) -> int:
         sys.stderr.flush()
         if ctrl_c.is_heeded():
             ctrl_c.leave()  # all is closed by now, and Python's own end would not heed another press
-        print(ctrl_c.MESSAGE, end="", file=sys.stderr)
+        print(ctrl_c.message(), end="", file=sys.stderr)
         return ctrl_c.INTERRUPTED
     if isinstance(error, BehavsqlError):
         print(f"Error: {error}", file=sys.stderr)

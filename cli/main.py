@@ -132,7 +132,8 @@ def build(
 
     if config is None and not places.has_config() and not quiet:
         builds.announce_sample()
-    asked = builds.Ask(tuple(select or ()), dry_run, full, quiet, as_json)
+    kept = places.models_of(config) if models else None
+    asked = builds.Ask(tuple(select or ()), dry_run, full, quiet, as_json, kept)
     builds.run(places.choose_config(config, warehouse, models, partitions=partitions), asked)
 
 
@@ -167,14 +168,17 @@ def train(
     warehouse: WarehousePath = None,
     as_json: Json = False,
 ) -> None:
-    """Train some tasks with some models, on data brought up to date.
+    """Train some tasks with some models, instead of those they have; other tasks keep theirs.
 
-    The other tasks keep their models. What was trained stays until something the task depends on
-    changes, or another --models is asked for: the next build then trains all models of that set.
+    Data is brought up to date first. The best model of those named is published even if the one it
+    replaces was better on test, which is said: `behavsql rollback` takes it back. What was trained
+    stays until something the task depends on changes, or another --models is asked for: the next
+    build then trains all models of that set.
     """
     from behavsql.cli import builds, places
 
-    asked = builds.Ask(quiet=quiet, as_json=as_json)
+    kept = places.models_of(config) if models else None
+    asked = builds.Ask(quiet=quiet, as_json=as_json, kept_models=kept)
     builds.train(places.choose_config(config, warehouse, models), task or (), model or (), asked)
 
 

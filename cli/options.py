@@ -71,7 +71,7 @@ ModelsToTrain = Annotated[
     list[str] | None,
     typer.Option(
         "--model", "-m", metavar="MODEL",
-        help="Train this model (default: those of --models). Repeatable. References come along.",
+        help="The task's new models (default: those of --models). Repeatable. References come along.",
     ),
 ]  # fmt: skip
 Quiet = Annotated[

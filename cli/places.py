@@ -33,6 +33,11 @@ def choose_config(
     return config.load(path, warehouse=folder, **settings)
 
 
+def models_of(path: Path | None) -> str | None:
+    """The model set that a config file asks for; None where there is no file to write it into."""
+    return choose_config(path).settings.models if path or has_config() else None
+
+
 def choose_warehouse(path: Path | None, warehouse: Path | None) -> Path:
     """Where a command that only reads finds the published file."""
     return warehouse or choose_config(path).warehouse

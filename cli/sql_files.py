@@ -61,9 +61,13 @@ def show_file(project: Path, table: str, as_json: bool) -> None:
 
 def lock(project: Path, as_json: bool) -> None:
     """Rewrite versions.toml; SqlFileError lists the files that changed under their old version."""
-    folder = _folder_to_lock(project)
-    found = Catalog.load(folder).only_in(folder)
-    path = folder / VERSIONS
+    if not project.is_dir():
+        raise ConfigError(
+            f"sql lock: there is no {shown(project)}/ folder here; allowed is a project with SQL "
+            f"files of its own. Start one with `behavsql sql new features NAME`."
+        )
+    found = Catalog.load(project).only_in(project)
+    path = project / VERSIONS
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     try:
         locked = catalog.locked_versions(old)
@@ -74,25 +78,13 @@ def lock(project: Path, as_json: bool) -> None:
     if problems := catalog.unbumped(found, locked):
         raise SqlFileError("\n".join(problems))
     new = catalog.render_lock(found)
-    _write(path, new)
+    if new != old or not path.exists():
+        _write(path, new)
     count = len(found.files) + len(found.macros)
     if as_json:
         show.write_json({"path": str(path), "files": count, "changed": new != old})
     else:
         print(f"{shown(path)}: {count} files, {'rewritten' if new != old else 'unchanged'}")
-
-
-def _folder_to_lock(project: Path) -> Path:
-    """The project's folder, else the package's own where that is a checkout and not an install."""
-    package = Path(str(catalog.package_folder()))
-    if project.is_dir():
-        return project
-    if (package.parent / "pyproject.toml").exists():
-        return package
-    raise ConfigError(
-        f"{project}: there is no such folder; allowed is a project with SQL files of its own. "
-        f"Start one with `behavsql sql new features NAME`."
-    )
 
 
 def new(project: Path, kind: str, name: str, as_json: bool) -> None:
@@ -117,9 +109,7 @@ def new(project: Path, kind: str, name: str, as_json: bool) -> None:
         show.write_json({"path": str(path), "table": f"{kind}.{name}"})
         return
     print(shown(path))
-    print(
-        f"It builds as it stands: edit it, then `behavsql build -s {kind}.{name}`.", file=sys.stderr
-    )
+    print("It builds as it stands: edit it, then `behavsql build`.", file=sys.stderr)
 
 
 def _write(path: Path, text: str) -> None:

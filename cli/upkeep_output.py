@@ -11,6 +11,7 @@ from behavsql.cli.places import has_config, shown
 
 from behavsql.config import Config
 from behavsql.errors import ConfigError
+from behavsql.progress import counted
 
 MARKS = {True: "problem", False: "ok"}
 
@@ -25,7 +26,7 @@ def check(config: Config, time_travel: bool, at: date | None, as_json: bool) -> 
     for group in groups(config, time_travel, at):
         done.append(group)
         if not as_json:
-            count = f"  {len(group.findings)} found" if group.findings else ""
+            count = f"  {counted(len(group.findings), 'finding')}" if group.findings else ""
             mark = MARKS[bool(group.findings)]
             print(f"{mark:<8} {group.name:<12} {group.looked_at}{count}", flush=True)
     found = [finding.message for group in done for finding in group.findings]
@@ -85,6 +86,9 @@ def _list_versions(kept: list, as_json: bool) -> None:
     if as_json:
         show.write_json([_as_json(version) for version in kept])
         return
+    if not kept:
+        print("no kept version", file=sys.stderr)
+        return
     show.write_table(
         ("number", "published at (UTC)", "MB", "run", "behavsql", "tasks"),
         [
@@ -93,8 +97,6 @@ def _list_versions(kept: list, as_json: bool) -> None:
             for v in kept
         ],
     )  # fmt: skip
-    if not kept:
-        print("no version is kept yet", file=sys.stderr)
 
 
 def _as_json(version: object) -> dict:

@@ -210,8 +210,10 @@ def test_a_header_without_rows(here: Path) -> None:
 def test_a_folder_and_nothing(here: Path) -> None:
     Path("log").mkdir()
     results = [run("init", name) for name in ("log", "no", "no*.csv")]
-    for result in (results[0], staged("log")):
-        assert result.exit_code == 1
+    assert [result.exit_code for result in results] == [2, 2, 2]
+    of_config = staged("log")
+    assert of_config.exit_code == 1
+    for result in (results[0], of_config):
         assert "log: is a folder; allowed are files. Write for example" in result.stderr
     assert "there is no such file; allowed is a path or a quoted glob" in results[1].stderr
     assert "no*.csv: no file matches; allowed is a path or a glob" in results[2].stderr

@@ -4,6 +4,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from behavsql.check import check, groups
 from behavsql.errors import ConfigError, LockedError, WarehouseError
 from behavsql.models import MODEL_SETS
 from behavsql.pipeline import build
-from behavsql.progress import Progress
+from behavsql.progress import Line, Progress
 from behavsql.warehouse import Warehouse
 
 QUIET = Progress(quiet=True)
@@ -100,7 +102,7 @@ def test_a_sound_warehouse_has_nothing_to_find_and_is_left_as_it_was(made):
     assert [group.name for group in looked] == [
         "sql files", "plan", "tables", "ledger", "models", "published", "time travel",
     ]  # fmt: skip
-    assert [group.looked_at for group in looked if group.name == "models"] == ["1 published models"]
+    assert [group.looked_at for group in looked if group.name == "models"] == ["1 published model"]
     assert _content(made.warehouse) == before
 
 
@@ -190,6 +192,82 @@ def test_what_is_out_of_date_is_named_with_its_reason(made):
     (made.folder / "events.parquet").unlink()
     (message,) = _found(made, "plan")
     assert 'source "shop": no file matches' in message
+
+
+class Stopper(Progress):
+    """Presses Ctrl-C when a step begins."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(quiet=True)
+        self.at = step
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Line]:
+        if name.startswith(self.at):
+            raise KeyboardInterrupt
+        with super().step(name) as line:
+            yield line
+
+
+@pytest.mark.parametrize(
+    ("step", "ledger", "models_told"),
+    [
+        ("raw.events", "nothing yet", "none yet"),
+        ("staging.events", "nothing yet", "none yet"),
+        ("features.", "1 source", "none yet"),
+        ("train purchase / decision_tree", "1 source", "0 published models"),
+    ],
+)
+def test_a_first_build_that_was_stopped_is_one_finding(tmp_path, models, step, ledger, models_told):
+    made = project(tmp_path, clickstream(300, 80, seed=4), only=("purchase",))
+    with pytest.raises(KeyboardInterrupt):
+        build(made, progress=Stopper(step))
+    (message,) = _found(made, "plan")
+    assert re.fullmatch(
+        r".*build\.duckdb: the build was stopped before it was whole; \d+ of \d+ steps are left "
+        r"to do\. Run `behavsql build`\.", message
+    )  # fmt: skip
+    told = {group.name: group.looked_at for group in groups(made)}
+    assert (told["ledger"], told["models"], told["published"]) == (
+        ledger, models_told, "no file yet",
+    )  # fmt: skip
+
+
+def test_a_first_build_of_a_selection_is_not_called_stopped(tmp_path, models):
+    made = project(tmp_path, clickstream(300, 80, seed=4), only=("purchase",))
+    build(made, select=["staging"], progress=QUIET)
+    (message,) = _found(made, "plan")
+    assert "build.duckdb: only some steps were built so far; " in message
+
+
+def test_a_rebuild_that_was_stopped_is_told_by_its_step(made):
+    wider = made.settings.model_copy(update={"session_gap": timedelta(hours=3)})
+    wider = made.model_copy(update={"settings": wider})
+    with pytest.raises(KeyboardInterrupt):
+        build(wider, progress=Stopper("features."))
+    (message,) = _found(wider, "plan")
+    assert "(failed or was stopped last time)" in message
+    assert "before it was whole" not in message
+
+
+def test_the_models_are_judged_by_the_set_that_was_trained(made):
+    """As after `build --models fast` where the config says standard."""
+    other = made.settings.model_copy(update={"models": "standard"})
+    other = made.model_copy(update={"settings": other})
+    assert _found(other) == []
+    told = {group.name: group.looked_at for group in groups(other)}
+    assert told["plan"].endswith(
+        "steps, with the models of the last training (fast; a build now would train the standard set)"
+    )
+    assert "last training" not in {group.name: group.looked_at for group in groups(made)}["plan"]
+
+
+def test_what_the_database_says_becomes_one_sentence(made):
+    _spoil(made, "drop table staging.ledger cascade")
+    found = [finding.message for finding in check(made) if finding.group == "ledger"]
+    assert found == [
+        "staging.ledger: Table with name ledger does not exist. Run `behavsql build -s staging+`."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -401,7 +479,7 @@ def test_the_command_prints_groups_then_findings_and_fails(tmp_path, monkeypatch
         con.execute("insert into staging.users from staging.users limit 1")
     done = runner.invoke(app, ["check"])
     assert done.exit_code == 1
-    assert re.search(r"^problem  tables .* found$", done.stdout, re.MULTILINE)
+    assert re.search(r"^problem  tables .* 2 findings$", done.stdout, re.MULTILINE)
     assert re.search(
         r"^sql/1_staging/users\.sql:2: 2 rows share user_id = ", done.stdout, re.MULTILINE
     )

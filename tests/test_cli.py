@@ -5,6 +5,7 @@ import functools
 import inspect
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -21,7 +22,7 @@ import polars as pl
 import pytest
 import typer
 from behavsql.cli import main as cli_main
-from behavsql.cli import options, places, show
+from behavsql.cli import options, places, show, sql_files
 from behavsql.cli.main import app
 from typer.testing import CliRunner
 
@@ -342,7 +343,7 @@ def test_ctrl_c_stops_a_query_with_130(here: Path) -> None:
     finally:
         process.kill()
     assert (process.returncode, out) == (130, "")
-    assert err == "stopped; the published warehouse is as it was\n"
+    assert err == "stopped; what was published is as it was\n"
 
 
 def _heed_ctrl_c() -> None:
@@ -478,7 +479,9 @@ def test_sql_new_writes_files_that_build_as_they_stand(
     (tmp_path / "events.parquet").write_bytes((shop / "events.parquet").read_bytes())
     (tmp_path / "behavsql.toml").write_text(CONFIG, encoding="utf-8")
     assert run("sql", "new", "features", "loyalty").stdout == "sql/4_features/loyalty.sql\n"
-    assert run("sql", "new", "labels", "active_days").exit_code == 0
+    made = run("sql", "new", "labels", "active_days")
+    assert made.exit_code == 0
+    assert made.stderr == "It builds as it stands: edit it, then `behavsql build`.\n"
     wanted = ["raw", "staging", "meta", "sessions", "cutoffs", "features", "labels"]
     result = run("build", *[part for name in wanted for part in ("-s", name)])
     assert result.exit_code == 0, result.stderr
@@ -502,7 +505,9 @@ def test_sql_lock_refuses_a_change_without_a_new_version(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     run("sql", "new", "features", "loyalty")
     assert run("sql", "lock").stdout == "sql/versions.toml: 1 files, rewritten\n"
+    os.utime("sql/versions.toml", ns=(1, 1))
     assert run("sql", "lock").stdout == "sql/versions.toml: 1 files, unchanged\n"
+    assert Path("sql/versions.toml").stat().st_mtime_ns == 1, "it was not written"
     path = Path("sql/4_features/loyalty.sql")
     path.write_text(
         path.read_text(encoding="utf-8").replace("14 days", "15 days"), encoding="utf-8"
@@ -510,6 +515,23 @@ def test_sql_lock_refuses_a_change_without_a_new_version(tmp_path: Path, monkeyp
     result = run("sql", "lock")
     assert result.exit_code == 1
     assert "its version is still 1; new rows need a new one. Write 2." in result.stderr
+
+
+def test_sql_lock_leaves_the_package_alone_where_there_is_no_sql_folder(
+    tmp_path: Path, monkeypatch
+) -> None:
+    package = catalog.package_folder()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sql_files, "_write", lambda path, _: pytest.fail(f"{path} was written"))
+    for arguments, folder in (((), "sql"), (("--config", "shop/behavsql.toml"), "shop/sql")):
+        result = run("sql", "lock", *arguments)
+        assert result.exit_code == 2
+        assert result.stderr == (
+            f"Error: sql lock: there is no {folder}/ folder here; allowed is a project with SQL "
+            "files of its own. Start one with `behavsql sql new features NAME`.\n"
+        )
+    monkeypatch.chdir(Path(str(package)).parent)  # behavsql's own checkout
+    assert "files, unchanged" in run("sql", "lock").stdout
 
 
 # Tables

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import typer.main
 from behavsql.cli.main import app
+from conftest import stage
 
 from behavsql import config
+from behavsql.catalog import Catalog
 from behavsql.demos import demo_config
 from behavsql.pipeline import build
 from behavsql.progress import Progress
@@ -119,6 +121,20 @@ def test_the_readme_config_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "behavsql.toml").write_text(text)
     loaded = config.load(tmp_path / "behavsql.toml")
     assert loaded.tasks["purchase"].horizon.days == 14
+
+
+def test_withdrawals_become_dropout_events_as_the_readme_says(tmp_path: Path) -> None:
+    text = re.search(r"<!-- config courses -->\n```toml\n(.*?)```", README, re.DOTALL)[1]
+    (tmp_path / "behavsql.toml").write_text(text)
+    (tmp_path / "studentRegistration.csv").write_text(
+        "code_module,code_presentation,id_student,date_registration,date_unregistration\n"
+        "AAA,2013J,1,-159,\nAAA,2013J,2,-53,12\nAAA,2013J,3,-92,\n"
+    )
+    con = stage(config.load(tmp_path / "behavsql.toml"))
+    told = con.execute("select user_id, event_type, role from staging.events").fetchall()
+    assert told == [("AAA|2013J|2", "unregister", "other")]
+    assert told[0][1] in Catalog.load().files["labels.dropout"].types
+    assert con.execute("select count(*) from staging.rejected").fetchall() == [(2,)]
 
 
 def test_every_command_is_in_the_readme() -> None:

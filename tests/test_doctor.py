@@ -191,6 +191,29 @@ def test_a_running_build_is_told_and_no_problem(warehouse):
     assert _lines()["left-overs"].status == "warning"
 
 
+def test_while_another_process_builds_the_whole_table_is_printed(warehouse):
+    code = """if 1:
+        from pathlib import Path
+        from behavsql.config import load
+        from behavsql.warehouse import Warehouse
+        warehouse = Warehouse(Path("warehouse"))
+        with warehouse.locked(), warehouse.building(load(Path("behavsql.toml"))):
+            print(1, flush=True)
+            input()"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as builder:
+        assert builder.stdout.readline() == "1\n"
+        done = CliRunner().invoke(app, ["doctor", "--json"])
+        builder.stdin.write("\n")
+        builder.stdin.close()
+    lines = {line["name"]: line for line in json.loads(done.stdout)}
+    assert done.exit_code == 0 and list(lines) == list(_lines())
+    assert lines["lock"]["value"] == f"a build is running, PID {builder.pid}"
+    for name in ("build file", "raw file"):
+        assert lines[name]["value"].endswith("in use by the build that is running")
+
+
 def test_what_lies_about_is_named_with_the_command_that_removes_it(warehouse):
     work = warehouse.work
     for name in ("candidate.duckdb", "candidate.duckdb.wal", "build.duckdb.damaged-1"):

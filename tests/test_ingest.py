@@ -113,6 +113,21 @@ def test_parquet_files_may_have_other_columns(tmp_path):
     assert found.fetchall() == [(10, None), (10, None), (None, "red"), (None, "red")]
 
 
+@pytest.mark.parametrize("name", ["e[1].csv", "e?.csv", "e*.csv", "e[1].ndjson"])
+def test_a_file_whose_name_reads_as_a_pattern_is_itself(tmp_path, name):
+    folder = tmp_path / "dir [1]"
+    (folder / "log").mkdir(parents=True)
+    line = (
+        '{"user": %d, "at": "2024-01-01"}\n' if name.endswith("n") else "user,at\n%d,2024-01-01\n"
+    )
+    other = name.replace("[1]", "1").replace("?", "1").replace("*", "1")
+    (folder / "log" / name).write_text(line % 1)
+    (folder / "log" / other).write_text(line % 2)
+    columns = {"user_id": "user", "event_at": "at"}
+    con = stage(project(folder, path=f"log/{name}", columns=columns))
+    assert con.execute("select user_id from staging.events").fetchall() == [(1,)]
+
+
 def test_a_glob_goes_into_folders(tmp_path):
     for day in ("1", "2"):
         (tmp_path / "log" / day).mkdir(parents=True)
@@ -337,6 +352,39 @@ def test_price_times_quantity_is_the_value(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("price", "quantity", "value", "rejected"),
+    [
+        ("94868.3298", "94868.3298", 8999999999.0416, None),
+        ("100000", "100000", 1e10, None),
+        ("-100000", "100000.5", -10000050000, ("negative_value", "negative value: -10000050000.0000")),
+        ("1000000", "1000000", None, ("absurd_value",
+         "beyond max_value or max_quantity: 1000000000000.0000 for 1000000.0000")),
+        ("90000000000000", "-90000000000", None, ("unparsable_value",
+         "not a number: 90000000000000.0000 * -90000000000.0000")),
+        ("99999999999999.9999", "99999999999999.9999", None, ("unparsable_value",
+         "not a number: 99999999999999.9999 * 99999999999999.9999")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["e.csv", "e.ndjson"])
+def test_a_product_of_any_size_is_a_value_or_counted(
+    tmp_path, name, price, quantity, value, rejected
+):
+    columns = {"user_id": "user", "event_at": "at", "price": "price", "quantity": "quantity"}
+    text = f"user,at,price,quantity\n1,2024-01-01,{price},{quantity}\n2,2024-01-01,1,1\n"
+    if name == "e.ndjson":
+        line = '{"user": %s, "at": "2024-01-01", "price": "%s", "quantity": "%s"}\n'
+        text = line % (1, price, quantity) + line % (2, 1, 1)
+    con = _staged(
+        tmp_path, text, name, columns=columns, default_type="purchase",
+        settings={"max_value": 1e11, "max_quantity": 1e12, "max_rejected_share": 1},
+    )  # fmt: skip
+    kept = con.execute("select value::double from staging.events order by user_id").fetchall()
+    assert kept == ([(1.0,)] if rejected else [(value,), (1.0,)])
+    found = con.execute("select rule, reason from staging.rejected").fetchall()
+    assert found == ([rejected] if rejected else [])
+
+
 @pytest.mark.parametrize("word", ["", "NULL", "null", "NaN", "nan", "NA", "None", "none", "\\N"])
 def test_words_for_missing_are_missing(tmp_path, word):
     con = _staged(
@@ -417,6 +465,20 @@ def test_two_sources_count_their_rows_each_from_one(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_column_may_be_an_attribute_here_and_mapped_there(tmp_path):
+    (tmp_path / "a.ndjson").write_text('{"user": 1, "at": "2024-01-01", "code": 5}\n')
+    (tmp_path / "b.csv").write_text("user,at,code\n2,2024-01-01,abc\n")
+    columns = {"user_id": "user", "event_at": "at"}
+    made = project(tmp_path, path="a.ndjson", columns=columns)
+    second = project(tmp_path, path="b.csv", name="till", columns=columns | {"item_id": "code"})
+    con = stage(made.model_copy(update={"source": [*made.source, *second.source]}))
+    assert con.execute("select user_id, item_id, source from staging.events order by 1").fetchall() == [
+        (1, None, "shop"), (2, "abc", "till"),
+    ]  # fmt: skip
+    found = con.execute("select user_id, code from staging.event_attributes order by 1").fetchall()
+    assert found == [(1, 5), (2, None)]
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet", "ndjson"])
 def test_odd_ids_come_through_whole(tmp_path, kind):
     ids = [
@@ -469,6 +531,14 @@ def test_what_is_no_product_is_other(tmp_path):
         ("7", "purchase"),
         ("POST", "other"),
     ]
+
+
+def test_what_is_no_product_is_named_letter_by_letter(tmp_path):
+    text = _csv("".join(f"1,{item},purchase,2024-01-0{item},4\n" for item in (5, 6, 7)))
+    con = _staged(tmp_path, text, not_products=["007", " 5", "6.0", "6"])
+    assert con.execute("select item_id, role from staging.events order by 1").fetchall() == [
+        (5, "purchase"), (6, "other"), (7, "purchase"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("dedupe", "left"), [("row", 3), ("key", 2), ("none", 4)])

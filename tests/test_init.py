@@ -244,7 +244,6 @@ def test_value_and_price_together_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("none.csv", None, "there is no such file"),
         ("empty.csv", "", "the file is empty"),
         ("header.csv", "user_id,ts\n", "has a header but no rows"),
         ("events.xlsx", "x", "cannot tell the format from '.xlsx'"),
@@ -259,6 +258,16 @@ def test_files_that_cannot_be_read(
         sniff_config([tmp_path / name])
 
 
+def test_a_file_that_is_not_there_is_usage(tmp_path: Path) -> None:
+    for path, message in (
+        (tmp_path / "none.csv", "there is no such file"),
+        (tmp_path / "no*.csv", "no file matches"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            sniff_config([path])
+
+
 def test_an_id_that_repeats_stands_in_for_the_user_and_is_called_a_guess(tmp_path: Path) -> None:
     select = "select '10.0.0.' || i % 4 as ip, now()::timestamp as ts from range(20) t(i)"
     found = sniff([str(parquet(tmp_path, select))], Choices())[0]
@@ -269,6 +278,33 @@ def test_an_id_that_repeats_stands_in_for_the_user_and_is_called_a_guess(tmp_pat
 def test_many_rows_of_nobody_raise_the_share_that_stops_a_build(tmp_path: Path) -> None:
     select = "select if(i % 4 > 0, i, null) as user_id, now()::timestamp as ts from range(40) t(i)"
     assert sniff_config([parquet(tmp_path, select)])["settings"] == {"max_rejected_share": 0.3}
+
+
+@pytest.mark.parametrize(("broken", "is_told"), [(5, False), (40, True)])
+def test_more_unusable_rows_than_a_build_allows_are_told(
+    tmp_path: Path, broken: int, is_told: bool
+) -> None:
+    """A quarter has no user, which raises the share that is allowed to 30%."""
+    rows = "".join(
+        f"{'' if i % 4 == 0 else i % 7},{'never' if i >= 100 - broken else '2024-01-02'}\n"
+        for i in range(100)
+    )
+    found = sniff([str(text(tmp_path, "user_id,time\n" + rows))], Choices(time="time"))[0]
+    usable = sum(i % 4 > 0 for i in range(100 - broken))
+    told = (
+        f"rejected: {100 - usable}% of the rows: more than max_rejected_share (30%) allows, so a build "
+        "will stop; filter them, or raise it under [settings]."
+    )
+    assert (told in found.doubts) == is_told
+    assert (f"# note: {told}\n" in render([found])) == is_told
+
+
+def test_data_without_dates_are_told_where_their_days_come_from(tmp_path: Path) -> None:
+    path = text(tmp_path, "user_id,day\n1,0\n1,3\n2,5\n")
+    told = "event_at: no dates; a build counts from an arbitrary day, 2000-01-01."
+    assert told in sniff([str(path)], Choices(time="day", at_unit="days"))[0].doubts
+    dated = text(tmp_path, "user_id,day\n1,2024-01-01\n1,2024-01-04\n", "dated.csv")
+    assert told not in sniff([str(dated)], Choices(time="day"))[0].doubts
 
 
 def test_files_of_one_shape_become_one_source_and_facts_another(tmp_path: Path) -> None:

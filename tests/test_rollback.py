@@ -77,6 +77,20 @@ def test_versions_are_told_with_all_that_helps_to_choose(made):
     assert re.fullmatch(r"\d+\.\d+.*", newest.behavsql_version) and newest.problem is None
 
 
+def test_a_rollback_does_not_change_when_a_version_was_published(made, rows):
+    runs = rows(Warehouse(made.warehouse).published, "select run_id, finished_at from meta.runs")
+    ended = {run: at for run, at in runs if at}
+    assert len(ended) == 3
+    for _ in range(3):
+        assert all(version.published_at == ended[version.run_id] for version in versions(made))
+        roll_back(made)
+
+
+def test_with_nothing_kept_the_list_is_one_line(tmp_path):
+    listed = CliRunner().invoke(app, ["rollback", "--list", "--warehouse", str(tmp_path)])
+    assert (listed.exit_code, listed.stdout, listed.stderr) == (0, "", "no kept version\n")
+
+
 def test_who_reads_meanwhile_is_not_disturbed(made, rows):
     with connect(made.warehouse) as reader:
         assert reader.execute(RUN).fetchall() == [(3,)]
@@ -108,7 +122,7 @@ def test_a_change_publishes_over_the_restored_version(made, rows):
     heard = Heard()
     assert build(changed, progress=heard).steps[-1] == "publish"
     assert _runs(made, rows) == (4, [2, 3, 1])
-    assert not any("rollback" in line for line in heard.lines)
+    assert not any("`behavsql rollback` restored" in line for line in heard.lines)
 
 
 def test_a_killed_rollback_leaves_the_published_file_whole(made, rows, monkeypatch):

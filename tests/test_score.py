@@ -10,8 +10,10 @@ from conftest import Heard, project
 from test_incremental import FEATURE, LABEL
 
 from behavsql.errors import ConfigError, ModelError
+from behavsql.models import best_reference
 from behavsql.pipeline import build, dry_run, score, train
 from behavsql.progress import Progress
+from behavsql.rollback import roll_back
 
 EVENTS = clickstream(300, 80, seed=4)
 LAST = EVENTS["at"].max() - timedelta(days=2)
@@ -163,6 +165,62 @@ def test_some_tasks_are_trained_with_some_models(made, rows):
     EVENTS.write_parquet(made.folder / "events.parquet")
     build(made, progress=QUIET)
     assert rows(path, "select count(*) from models.models where model = 'lightgbm'") == [(0,)]
+
+
+def test_a_better_model_that_is_replaced_is_told(made, rows):
+    path = made.warehouse / "behaviour.duckdb"
+    value = (
+        "select model, value from report.leaderboard "
+        "where task = 'churn' and is_published and is_deciding_metric"
+    )
+    train(made, tasks=["churn"], models=["logistic"], progress=QUIET)
+    [(good, before)] = rows(path, value)
+    heard = Heard()
+    train(made, tasks=["churn"], models=["prevalence"], progress=heard)
+    [(bad, after)] = rows(path, value)
+    assert (good, bad, before < after) == ("logistic", "prevalence", True)
+    assert (
+        f"  churn: prevalence {after:.4g} replaces logistic {before:.4g} on test; "
+        f"behavsql rollback takes it back"
+    ) in heard.lines
+    roll_back(made)
+    assert rows(path, value) == [(good, before)]
+
+    # Not where the newer one is better, nor where other questions were asked.
+    heard = Heard()
+    train(made, tasks=["churn"], models=["logistic"], progress=heard)
+    EVENTS.write_parquet(made.folder / "events.parquet")
+    train(made, tasks=["churn"], models=["prevalence"], progress=heard)
+    assert not [line for line in heard.lines if "replaces" in line]
+
+
+def test_on_a_tie_of_the_references_prevalence_is_named():
+    told = {"persistence": 0.3 + 1e-16, "prevalence": 0.1 + 0.2}
+    assert best_reference(told, -1) == best_reference(told, 1) == "prevalence"
+    assert best_reference({"prevalence": 0.4, "persistence": 0.3}, -1) == "persistence"
+    assert best_reference({"prevalence": 0.3, "persistence": 0.4}, 1) == "persistence"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "models", "told"),
+    [
+        (["churn"], ["linear"],
+         "train: linear does not answer churn (binary); allowed are logistic, decision_tree, "
+         "random_forest, lightgbm, mlp. Name one of these with -m, or other tasks with -t."),
+        (["churn", "purchase"], ["logistic", "linear"],
+         "train: linear does not answer churn (binary), purchase (binary); allowed are logistic, "),
+        (["churn", "engagement"], ["logistic"],
+         "train: logistic does not answer engagement (count); allowed are linear, "),
+        ([], ["linear"], "train: linear does not answer churn (binary); allowed are logistic, "),
+    ],
+    ids=["one", "a model too many", "a task too many", "all tasks"],
+)  # fmt: skip
+def test_models_that_cannot_answer_are_refused_before_anything_runs(tmp_path, tasks, models, told):
+    made = project(tmp_path, EVENTS, only=("purchase", "churn", "engagement"))
+    with pytest.raises(ConfigError) as caught:
+        train(made, tasks=tasks, models=models, progress=QUIET)
+    assert str(caught.value).startswith(told)
+    assert not made.warehouse.exists()
 
 
 def test_references_alone_may_be_trained(made, rows):

@@ -1,5 +1,6 @@
 """Which questions a data set is asked, over which windows, and which it cannot answer."""
 
+import re
 from datetime import datetime, timedelta
 
 import duckdb
@@ -109,6 +110,26 @@ def test_the_clock_knows_the_last_complete_bucket(tmp_path):
     assert clock.complete_until == datetime(2024, 4, 9) - MICROSECOND
 
 
+@pytest.mark.parametrize("word", ["mail", "refund"])
+def test_what_is_done_about_users_does_not_move_the_clock(tmp_path, word):
+    """Entries of a register, months after the last activity: nobody is left to be asked about."""
+    late = _log(300, word=word).filter(pl.col("at") > START + 150 * DAY)
+    clock, _ = _resolved(tmp_path, pl.concat([_log(100), late]))
+    assert clock.last_event_at == datetime(2024, 4, 9, 1, 0, 4)
+    clock, _ = _resolved(tmp_path, late)
+    assert clock.last_event_at == late["at"].max(), "nothing else happens here"
+
+
+def test_late_events_of_a_register_break_nothing(tmp_path, rows, quick):
+    events = clickstream(300, 80, seed=4)
+    late = events.head(40).with_columns(at=START + 200 * DAY, type=pl.lit("mail"))
+    made = project(tmp_path, pl.concat([events, late]), only=("engagement",))
+    path = build(made, progress=Progress(quiet=True)).path
+    assert rows(path, "select status from meta.tasks where task = 'engagement'") == [("ready",)]
+    assert rows(path, "select max(as_of) < '2024-04-01' from predictions.engagement") == [(True,)]
+    assert rows(path, "select max(event_at) from staging.events") == [(START + 200 * DAY,)]
+
+
 def test_days_from_an_arbitrary_origin_have_no_calendar(tmp_path):
     events = pl.DataFrame({"user": [1, 1, 2], "day": [-25, 0, 240]})
     clock, found = _resolved(
@@ -150,9 +171,7 @@ def test_tasks_without_their_events_are_skipped(tmp_path):
         found["purchase"]["reason"] == found["spend"]["reason"] == "the data has no purchase event"
     )
     assert found["click"]["reason"] == "the data has no click event"
-    assert found["dropout"]["reason"] == (
-        "the data has no dropout event (nor drop_out, unregister, unregistration, unenrol, unenroll)"
-    )
+    assert found["dropout"]["reason"] == "the data has no dropout event"
     ready = {task for task, row in found.items() if row["status"] == "ready"}
     assert ready == {"churn", "engagement", "next_visit"}
 
@@ -201,6 +220,26 @@ def test_too_few_negatives_are_refused_with_the_numbers(tmp_path):
     assert (status, reason) == ("refused", "0 positives of 1,200 in train, at least 50 needed") or (
         status == "refused" and reason.startswith("0 positives of ")
     )
+
+
+def test_a_split_without_anybody_says_why_and_what_to_set(tmp_path):
+    events = clickstream(500)
+    last = events["at"].max()
+    late = events.head(3).with_columns(at=last + 170 * DAY)
+    status, reason = _judged(tmp_path, pl.concat([events, late]), only=("engagement",))[
+        "engagement"
+    ]
+    assert status == "refused"
+    dates = r"\(\d{4}-\d\d-\d\d to \d{4}-\d\d-\d\d\)"
+    assert re.fullmatch(
+        rf"nobody was active in the 28 days before the valid cutoffs {dates}, though the data goes on "
+        rf"until {last + 170 * DAY:%Y-%m-%d}: if its last events lie apart from the rest, set until for "
+        "the source",
+        reason,
+    )
+    late = late.with_columns(at=last + 1500 * DAY)
+    reason = _judged(tmp_path, pl.concat([events, late]), only=("engagement",))["engagement"][1]
+    assert "before the train cutoffs" in reason and "set since or until for the source" in reason
 
 
 def test_too_short_a_time_is_refused_with_the_number(tmp_path):

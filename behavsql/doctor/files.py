@@ -80,8 +80,11 @@ def _build(warehouse: Warehouse, is_building: bool) -> Line:
     line = _state("build file", path, is_building)
     if line.status != "ok" or not path.exists():
         return line
-    with reading(path) as con:
-        made_by = _made_by(con)
+    try:
+        with reading(path) as con:
+            made_by = _made_by(con)
+    except LockedError:  # a build that is running, or has begun since the line before
+        return line
     if made_by and _numbers(made_by) > _numbers(__version__):
         return problem(
             "build file", f"{line.value}, written by behavsql {made_by}; this is {__version__}",
@@ -140,7 +143,16 @@ def _log(warehouse: Warehouse) -> Line:
 
 
 def _lock(warehouse: Warehouse, is_building: bool) -> Line:
-    return ok("lock", "a build is running" if is_building else "no build is running")
+    if not is_building:
+        return ok("lock", "no build is running")
+    try:
+        with reading(warehouse.build):
+            return ok("lock", "a build is running")
+    except LockedError as error:
+        who = re.search(r", (PID \d+)\)", str(error))
+        return ok("lock", f"a build is running, {who[1]}" if who else "a build is running")
+    except WarehouseError:
+        return ok("lock", "a build is running")
 
 
 def _versions(warehouse: Warehouse) -> Line:
@@ -161,7 +173,7 @@ def _leftovers(warehouse: Warehouse, is_building: bool) -> Line:
         path for pattern in ("*.damaged-*", f"{SCRATCH}*") for path in warehouse.work.glob(pattern)
     ]
     if not is_building:  # a running build's own are no left-overs
-        patterns = ("candidate.duckdb*", "*.duckdb.tmp", "spill")
+        patterns = ("candidate.duckdb*", "*.duckdb.tmp", "spill", "parts")
         found += [path for pattern in patterns for path in warehouse.work.glob(pattern)]
     if not found:
         return ok("left-overs", "none")

@@ -1,6 +1,7 @@
 """The config's mapping as SQL: a source's own columns -> the columns of `raw.events`."""
 
 from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 from behavsql.config import Source
 from behavsql.input.amounts import WHOLE, amount
@@ -16,8 +17,10 @@ def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
     at, unread_at = _time(source, types)
     value, unread_value = _amount(columns.value or columns.price, source, types)
     quantity, unread_quantity = _amount(columns.quantity, source, types)
+    unread = [unread_value, unread_quantity]
     if columns.price and columns.quantity:
-        value = f"try_cast({value} * {quantity} as decimal(18, 4))"
+        value, too_large = _product(value, quantity)
+        unread.append(too_large)
     return {
         "source": literal(source.name),
         "user_id": user_key(columns.user_parts, types),
@@ -26,7 +29,7 @@ def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
         "event_at": at,
         "unread_at": unread_at,
         "value": value,
-        "unread_value": f"coalesce({unread_value}, {unread_quantity})",
+        "unread_value": f"coalesce({', '.join(unread)})",
         "quantity": quantity,
         "category": text(columns.category, types),
         "title": text(columns.title, types),
@@ -76,6 +79,19 @@ def _amount(column: str | None, source: Source, types: dict[str, str]) -> tuple[
     return amount(column, types[column], source.decimal)
 
 
+def _product(price: str, quantity: str) -> tuple[str, str]:
+    """(price times quantity, the two as text where what they make is beyond any amount)."""
+    size = f"abs(cast({price} as double) * cast({quantity} as double))"
+    # Beyond ten digits the fast product would stop the build, and the wide one takes five times
+    # as long as all the rest.
+    wide = f"cast({price} as decimal(38, 4)) * cast({quantity} as decimal(38, 4))"
+    return (
+        f"case when {size} < 9e9 then cast({price} * {quantity} as decimal(18, 4)) "
+        f"else try_cast({wide} as decimal(18, 4)) end",
+        f"case when {size} >= 1e14 then {price} || ' * ' || {quantity} end",
+    )
+
+
 def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
     """(UTC timestamp, the text that is no time)."""
     name, type_ = identifier(source.columns.event_at), types[source.columns.event_at]
@@ -88,25 +104,24 @@ def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
     elif source.at_format:
         at = f"try_strptime(cast({name} as varchar), {literal(source.at_format)})"
         is_zoned = "%z" in source.at_format or "%Z" in source.at_format
-        at = f"timezone('UTC', {at})" if is_zoned else _from_zone(source, at)
+        at = f"timezone('UTC', {at})" if is_zoned else from_zone(source.at_timezone, at)
     elif type_ == "TIMESTAMP WITH TIME ZONE":
         at = f"timezone('UTC', {name})"
     elif type_ == "VARCHAR":
-        # A text with an offset is read with it; one without is in the source's own zone. Reading
-        # all as timestamptz would say the same and take several times as long.
+        # A text with an offset or a zone is read with it; one without is in the source's own zone.
+        # As a timestamp a zone's name would be passed over; all as timestamptz takes far longer.
         zoned = has_offset(name)
-        local = _from_zone(source, f"try_cast({name} as timestamp)")
+        local = from_zone(source.at_timezone, f"try_cast({name} as timestamp)")
         at = f"case when {zoned} then timezone('UTC', try_cast({name} as timestamptz)) else {local} end"
     else:
-        at = _from_zone(source, f"try_cast({name} as timestamp)")
+        at = from_zone(source.at_timezone, f"try_cast({name} as timestamp)")
     at = f"case when isfinite({at}) then {at} end"
     return at, f"case when {name} is not null and ({at}) is null then cast({name} as varchar) end"
 
 
 def has_offset(text: str) -> str:
-    """SQL that tells whether a time written out names its offset from UTC."""
-    clock = f"substr({text}, 12)"
-    return f"contains({clock}, '+') or contains({clock}, '-') or right({text}, 1) in ('Z', 'z')"
+    """SQL that tells whether a time written out names its offset from UTC, or its zone: EST."""
+    return f"regexp_matches(substr({text}, 12), '[-+A-Za-z]')"
 
 
 def _counted(source: Source, name: str) -> str:
@@ -120,26 +135,43 @@ def _counted(source: Source, name: str) -> str:
     return f"make_timestamp(case when abs({micros}) < 253402300800000000 then {micros} end)"
 
 
-def _from_zone(source: Source, at: str) -> str:
-    """A time without a zone as UTC."""
-    if source.at_timezone == "UTC":
-        return at
-    return f"timezone('UTC', timezone({literal(source.at_timezone)}, {at}))"
+def from_zone(zone: str, at: str) -> str:
+    """A time that the clocks of a zone show as UTC."""
+    return at if zone == "UTC" else f"timezone('UTC', timezone({literal(zone)}, {at}))"
 
 
-def bound(source: Source, value: date | float | None, is_end: bool = False) -> str:
+def in_zone(zone: str, at: str) -> str:
+    """A time in UTC as the clocks of a zone show it."""
+    return at if zone == "UTC" else f"timezone({literal(zone)}, timezone('UTC', {at}))"
+
+
+def day_zone(source: Source, types: dict[str, str]) -> str:
+    """The zone whose midnights are mere days: UTC for times that `at_timezone` says nothing of."""
+    names_its_own = "%z" in (source.at_format or "").lower()
+    is_instant = types[source.columns.event_at] == "TIMESTAMP WITH TIME ZONE"
+    if source.at_unit != "timestamp" or names_its_own or (is_instant and not source.at_format):
+        return "UTC"
+    return source.at_timezone
+
+
+def bound(
+    source: Source, value: date | float | None, is_end: bool = False, are_days: bool = False
+) -> str:
     """A source's `since` or `until` as a timestamp in UTC; a date that ends a span includes its day.
 
-    Without an offset of its own it is meant in the source's `at_timezone`, as its times are.
+    Without an offset of its own it is meant in the source's `at_timezone`, as its times are. Where
+    these are mere days, kept as UTC midnights, it is what the clocks of that zone show.
     """
     if value is None:
         return "cast(null as timestamp)"
     if not source.has_dates:
         return f"{ORIGIN} + to_microseconds({round(value * MICROSECONDS[source.at_unit])})"
+    zone = "UTC" if are_days else source.at_timezone
     if not isinstance(value, datetime):
         day = f"timestamp {literal(f'{value.isoformat()} 00:00:00')}"
         day += " + interval '1 day' - interval '1 microsecond'" if is_end else ""
-        return _from_zone(source, day)
+        return from_zone(zone, day)
     if value.tzinfo:
-        return f"timestamp {literal(value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' '))}"
-    return _from_zone(source, f"timestamp {literal(value.isoformat(sep=' '))}")
+        value = value.astimezone(ZoneInfo(source.at_timezone) if are_days else UTC)
+        return f"timestamp {literal(value.replace(tzinfo=None).isoformat(sep=' '))}"
+    return from_zone(zone, f"timestamp {literal(value.isoformat(sep=' '))}")

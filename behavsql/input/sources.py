@@ -69,7 +69,8 @@ def check_files(source: Source, paths: list[Path]) -> None:
 
 def read_function(source: Source, paths: list[Path]) -> str:
     """The DuckDB table function call that reads these files, text kept as text for CSV."""
-    kind, files = kind_of(source, paths[0]), literal([str(path) for path in paths])
+    # Escaped: these are files, and to DuckDB e[1].csv would be a pattern that e1.csv fits.
+    kind, files = kind_of(source, paths[0]), literal([glob.escape(str(path)) for path in paths])
     if kind == "parquet":
         return f"read_parquet({files}, union_by_name = true, file_row_number = false)"
     if kind == "json":

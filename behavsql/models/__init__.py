@@ -3,6 +3,7 @@
 The values are strings so that importing this package loads no library a model is written in.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,16 @@ MODEL_SETS: dict[str, tuple[str, ...]] = {
     "standard": (*_FAST, "mlp"),
     "all": (*_FAST, "mlp"),
 }
+
+
+def best_reference(values: Mapping[str, float], direction: int) -> str:
+    """The reference with the best value; on a tie, but for rounding, prevalence. Higher wins at 1.
+
+    >>> best_reference({"persistence": 0.5, "prevalence": 0.5 + 1e-15}, -1)
+    'prevalence'
+    """
+    names = sorted(values, key=lambda name: name != REFERENCES[0])
+    return max(names, key=lambda name: direction * float(f"{values[name]:.9g}"))
 
 
 def model_class(name: str) -> "type[Model]":

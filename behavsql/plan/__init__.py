@@ -64,7 +64,7 @@ def make_plan(
 def cause(step: Step, history: History) -> Cause | None:
     """Why a step must run, as far as what is there now tells; None if it is up to date."""
     old = history.records.get(step.name)
-    was_stopped = history.stopped == step.name
+    was_stopped = step.name in history.stopped
     if old is None:
         return Cause(STOPPED if was_stopped else "new", step.name)
     if step.name in history.lost and step.name not in history.roots:

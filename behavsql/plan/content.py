@@ -1,5 +1,7 @@
 """Whether a step's result is what it was: tables compared by their rows, whatever their order.
 
+Only what comes from the sources is compared in its order too, for staging finds it by rowid.
+
 A step that runs again and makes the same rows keeps the name its result had, so that the steps
 which read it need not run. Results are compared around a run, never in the first build, which
 then pays nothing for it. What is read of a table may be one task's rows of it, a slice:
@@ -17,13 +19,15 @@ from behavsql.quoting import identifier
 
 WINDOWS = "cutoffs.windows"
 _MANY_TASKS = {WINDOWS, "cutoffs.populations", "cutoffs.splits", "meta.tasks"}
+_IN_ORDER = {"raw.events", "raw.items", "raw.users"}
 _ROWS = "count(*), sum(hash(*columns(*)))"
+_ROWS_IN_ORDER = "count(*), sum(hash(rowid, *columns(*)))"
 
 
-def fingerprint(con: duckdb.DuckDBPyConnection, relation: str) -> str:
+def fingerprint(con: duckdb.DuckDBPyConnection, relation: str, rows: str = _ROWS) -> str:
     """Columns, number of rows and sum of the rows' hashes of what a FROM clause names."""
     shape = [row[:2] for row in con.execute(f"describe from {relation}").fetchall()]
-    return digest(shape, con.execute(f"select {_ROWS} from {relation}").fetchall())
+    return digest(shape, con.execute(f"select {rows} from {relation}").fetchall())
 
 
 def measure(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> dict[str, str]:
@@ -40,10 +44,11 @@ def measure(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> dict[str, 
     for table in {name for (name,) in known}.intersection(tables):
         relation = identifier(*table.split("."))
         columns = [row[0] for row in con.execute(f"describe from {relation}").fetchall()]
-        found[table] = fingerprint(con, relation)
+        rows = _ROWS_IN_ORDER if table in _IN_ORDER else _ROWS
+        found[table] = fingerprint(con, relation, rows)
         if "task" in columns:
             slices = con.execute(f"select task, {_ROWS} from {relation} group by task").fetchall()
-            found |= {f"{table}[{task}]": digest(columns, rows) for task, *rows in slices}
+            found |= {f"{table}[{task}]": digest(columns, told) for task, *told in slices}
     return found
 
 

@@ -49,7 +49,7 @@ class History:
     """What earlier runs left behind, and what this one does to it."""
 
     records: dict[str, Record] = field(default_factory=dict)
-    stopped: str | None = None  # the step in which the last run ended early
+    stopped: frozenset[str] = frozenset()  # the step in which the last run ended early; the ingest
     skipped: frozenset[str] = frozenset()  # tasks without labels: disabled, or without their events
     refused: frozenset[str] = frozenset()  # tasks whose labels did not do
     lost: Mapping[str, str] = field(default_factory=dict)  # step -> why its result is not there
@@ -115,11 +115,20 @@ def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
     return found
 
 
-def _stopped(con: duckdb.DuckDBPyConnection, known: Mapping[str, set[str]]) -> str | None:
+def _stopped(con: duckdb.DuckDBPyConnection, known: Mapping[str, set[str]]) -> frozenset[str]:
+    """The step in which the last run ended early; the ingest, if any run did so and none has since.
+
+    Any other step is undone where it ends early, an ingest leaves a raw file that is half written.
+    """
     if "step" not in known["meta.runs"]:
-        return None
-    last = con.execute("select status, step from meta.runs order by run_id desc limit 1").fetchall()
-    return last[0][1] if last and last[0][0] != "done" else None
+        return frozenset()
+    rows = con.execute(
+        "select runs.step from meta.runs as runs left join meta.builds as builds "
+        "on builds.step = runs.step and builds.run_id >= runs.run_id "
+        "where runs.status <> 'done' and runs.step is not null and builds.step is null "
+        "and (runs.step = 'raw.events' or runs.run_id = (select max(run_id) from meta.runs))"
+    ).fetchall()
+    return frozenset(step for (step,) in rows)
 
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:

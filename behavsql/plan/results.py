@@ -52,9 +52,13 @@ class Results:
         return {f"{part}[{step.task}]": value for part, value in found.items()}
 
     def are_known(self, step: Step, names: Mapping[str, str]) -> bool:
-        """Whether a task's rows are those its models learned from, or scored, though others moved."""
-        part = "rows" if step.verb == "train" else "latest"
-        return all(names.get(key) == value for key, value in _only(self.rows(step), part).items())
+        """Whether a task's rows are those its models learned from and scored, though others moved.
+
+        What they scored last may be newer than what they learned from.
+        """
+        rows = self.rows(step)
+        asked = rows if step.verb == "train" else _only(rows, "latest")
+        return all(names.get(key) == value for key, value in asked.items())
 
     def _made(self, step: Step) -> list[str]:
         return self.raw_tables if step.verb == "ingest" else [step.name]

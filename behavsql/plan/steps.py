@@ -129,6 +129,8 @@ def _sql_step(file: SqlFile, catalog: Catalog, config: Config, models: list[str]
             parts[macro.table] = f"{macro.version} {macro.digest}"
     params = settings_params(config)
     parts |= {f"settings.{name}": text(params[name]) for name in file.params if name in params}
+    if file.table == "staging.ledger":  # what a build checks it against
+        parts["settings.max_rejected_share"] = text(config.settings.max_rejected_share)
     reads: list[str] = []
     for name in content.slices_read(file):
         if name.startswith("models."):

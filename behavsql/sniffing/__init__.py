@@ -54,7 +54,8 @@ class Sniffed:
     raw: its table of the config. why: config key -> what told it. words: event word -> (role,
     whether that is a guess). doubts: what the data could not tell. missing: why these are no
     events (None if they are). shown, rows: names and values of three rows as they will be read.
-    facts: rows, users and span, for people. unknown_users: share of rows without a user.
+    facts: rows, users and span, for people. unknown_users: share of rows without a user. rejected:
+    share of rows that a build will reject.
     """
 
     raw: dict[str, Any]
@@ -67,12 +68,14 @@ class Sniffed:
     rows: list[tuple] = field(default_factory=list)
     facts: str = ""
     unknown_users: float = 0.0
+    rejected: float = 0.0
 
 
 def sniff_config(paths: list[Path], **choices: str | None) -> dict[str, Any]:
     """The raw config dict that reads these files; `choices` are the fields of `Choices`.
 
-    Raises ConfigError if no user or no time column can be told, SourceError for an unreadable file.
+    Raises ConfigError for a file that is not there and if no user or no time column can be told,
+    SourceError for an unreadable file.
     """
     return config_of(sniff([str(path) for path in paths], Choices(**choices)))
 
@@ -80,13 +83,17 @@ def sniff_config(paths: list[Path], **choices: str | None) -> dict[str, Any]:
 def config_of(found: list[Sniffed]) -> dict[str, Any]:
     """The sources' tables, their types, and the settings they need, as one raw config."""
     config: dict[str, Any] = {}
-    worst = max(source.unknown_users for source in found)
-    if worst > 0.9 * Settings().max_rejected_share:
-        # Rows of nobody known are real in shops; the share that stops a build must lie above them.
-        config["settings"] = {"max_rejected_share": min(round(worst + 0.1, 1), 1.0)}
+    if (most := _max_rejected_share(found)) != Settings().max_rejected_share:
+        config["settings"] = {"max_rejected_share": most}
     config["source"] = [source.raw for source in found]
     types = {word: role for source in found for word, (role, _) in source.words.items()}
     return config | ({"types": types} if types else {})
+
+
+def _max_rejected_share(found: list[Sniffed]) -> float:
+    """Rows of nobody known are real in shops; the share that stops a build must lie above them."""
+    worst, usual = max(source.unknown_users for source in found), Settings().max_rejected_share
+    return min(round(worst + 0.1, 1), 1.0) if worst > 0.9 * usual else usual
 
 
 def sniff(patterns: list[str], choices: Choices) -> list[Sniffed]:
@@ -109,6 +116,13 @@ def sniff(patterns: list[str], choices: Choices) -> list[Sniffed]:
     if all(source.missing for source in found):
         raise ConfigError(found[0].missing)
     _name_apart(found)
+    most = _max_rejected_share(found)
+    for source in found:
+        if source.rejected > most:
+            source.doubts.append(
+                f"rejected: {source.rejected:.0%} of the rows: more than max_rejected_share "
+                f"({most:.0%}) allows, so a build will stop; filter them, or raise it under [settings]."
+            )
     return found
 
 
@@ -143,7 +157,7 @@ def _grouped(con: duckdb.DuckDBPyConnection, patterns: list[str]) -> list[tuple[
         if glob.has_magic(pattern) and not Path(pattern).exists():
             files = sorted(Path(file) for file in glob.glob(whole, recursive=True))
             if not files:
-                raise SourceError(
+                raise ConfigError(
                     f"{pattern}: no file matches; allowed is a path or a glob. Mend it."
                 )
             sources.append((whole, [_checked(file) for file in files]))
@@ -166,11 +180,11 @@ def _grouped(con: duckdb.DuckDBPyConnection, patterns: list[str]) -> list[tuple[
 
 def _checked(path: Path) -> Path:
     if not path.exists():
-        raise SourceError(
+        raise ConfigError(
             f"{path}: there is no such file; allowed is a path or a quoted glob. Mend it."
         )
     if path.is_dir():
-        raise SourceError(
+        raise ConfigError(
             f"{path}: is a folder; allowed are files. Write for example '{path}/*.csv'."
         )
     if path.stat().st_size == 0:

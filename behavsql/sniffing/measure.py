@@ -20,7 +20,7 @@ PARTS = (
 def measure(
     con: duckdb.DuckDBPyConnection, relation: str, types: dict[str, str], found: Sniffed
 ) -> None:
-    """Fill `shown`, `rows`, `facts` and `unknown_users`, and add what is wrong with the rows.
+    """Fill `shown`, `rows`, `facts`, `unknown_users` and `rejected`, and add what is wrong with the rows.
 
     Reads the table `sample` and, once, the whole relation. Raises ConfigError for a mapping that
     contradicts itself.
@@ -35,20 +35,26 @@ def measure(
     found.rows = con.execute(f"select {listed} from sample limit {SHOWN_ROWS}").fetchall()
     user, at = sql["user_id"], sql["event_at"]
     latest = "now()::timestamp + interval 1 day"
-    possible = f"filter ({at} between timestamp '{Settings().min_date}' and {latest})"
+    is_possible = f"{at} between timestamp '{Settings().min_date}' and {latest}"
+    possible = f"filter ({is_possible})"
+    is_usable = is_possible if source.has_dates else f"{at} is not null"
     refused_lines.forget(con)
-    rows, known, users, first, last, timed, dated, unread = con.execute(
+    rows, known, users, first, last, timed, dated, usable, unread = con.execute(
         f"select count(*), count({user}), count(distinct {user}), min({at}) {possible}, "
-        f"max({at}) {possible}, count({at}), count(*) {possible}, count({sql['unread_value']}) "
+        f"max({at}) {possible}, count({at}), count(*) {possible}, "
+        f"count(*) filter ({user} is not null and {sql['unread_value']} is null and {is_usable}), "
+        f"count({sql['unread_value']}) "
         f"from {relation}"
     ).fetchall()[0]
-    found.unknown_users = 1 - known / rows
+    found.unknown_users, found.rejected = 1 - known / rows, 1 - usable / rows
     found.facts = f"{rows:,} rows, {users:,} users"
     if first and source.has_dates:
         found.facts += f", {first:%Y-%m-%d} to {last:%Y-%m-%d}"
     _doubt(found, "user_id", rows - known, "have none")
     _doubt(found, "event_at", rows - timed, "hold no readable time")
     _doubt(found, "event_at", timed - dated if source.has_dates else 0, "lie in no possible year")
+    if not source.has_dates:
+        found.doubts.append("event_at: no dates; a build counts from an arbitrary day, 2000-01-01.")
     amounts = " or ".join(part for part in ("value", "price", "quantity") if part in columns)
     _doubt(found, amounts, unread, "hold no readable number")
     if users == rows > 1:

@@ -2,7 +2,7 @@
 -- grain:   item_id
 -- inputs:  raw.items, raw.events, staging.events
 -- scope:   global
--- version: 1
+-- version: 2
 with
 
 -- First seen, not most frequent: what is known at a cutoff must not change with later events.
@@ -21,13 +21,20 @@ named as (
     group by events.item_id
 ),
 
+-- A source's later rows about an item are duplicates; several sources complete each other.
+first_rows as (
+    select *
+    from raw.items
+    where item_id is not null
+    qualify row_number() over (partition by source, item_id order by rowid) = 1
+),
+
 described as (
     select
         item_id,
-        min(category) as category,
-        min(title) as title,
-    from raw.items
-    where item_id is not null
+        arg_min(category, source) as category,
+        arg_min(title, source) as title,
+    from first_rows
     group by item_id
 )
 
