@@ -21,10 +21,11 @@ from behavsql import transform
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Settings
-from behavsql.errors import SqlFileError, WarehouseError
+from behavsql.errors import ConfigError, SqlFileError, WarehouseError
 from behavsql.quoting import identifier, literal
 
 LAST_STAGE = 5  # later files read what models said
+LEAST_MEGABYTES = 50  # with less, DuckDB stops in the middle of anything
 BY_USER = ("raw.events", "raw.users")  # the raw tables that are cut; all others go to every part
 # What DuckDB calls sizes of memory.
 SIZES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -112,9 +113,9 @@ class Partitions:
         )
 
     def _start(self) -> None:
+        self.limits = _limits(self.con, self.settings)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(mode=0o700)
-        self.limits = _limits(self.con, self.settings)
         schemas = {table.partition(".")[0] for table in (*self.catalog.files, "raw.", "meta.")}
         statements = [
             f"create schema if not exists {identifier(schema)}" for schema in sorted(schemas)
@@ -122,7 +123,8 @@ class Partitions:
         statements += [macro.sql for macro in self.catalog.macros]
         for _ in self.paths:
             self.workers.append(subprocess.Popen(
-                [sys.executable, "-m", "behavsql.partition_worker"],
+                # -P: a json.py in the folder of the data is data, not a module.
+                [sys.executable, "-P", "-m", "behavsql.partition_worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
             ))  # fmt: skip
         self._on_all(statements, "partitions")
@@ -175,11 +177,18 @@ def _limits(con: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
     ).fetchall()[0]
     size, unit = str(memory).split()
     # The parts work while the build waits, but what it has read stays in its memory.
-    share = f"{int(float(size) * SIZES[unit] / (settings.partitions + 1) / 1e6)}MB"
-    con.execute(f"set memory_limit = {literal(share)}")
+    share = int(float(size) * SIZES[unit] / (settings.partitions + 1) / 1e6)
+    if share < LEAST_MEGABYTES:
+        raise ConfigError(
+            f"settings.partitions: {settings.partitions} parts and the build share {memory} of memory, "
+            f"{share} MB each; allowed are {LEAST_MEGABYTES} MB or more. Take fewer parts, or raise "
+            f"memory_limit."
+        )
+    limit = f"set memory_limit = {literal(f'{share}MB')}"
+    con.execute(limit)
     return [
         "set enable_progress_bar = false",
         "set timezone = 'UTC'",
         f"set threads = {max(1, int(threads) // settings.partitions)}",
-        f"set memory_limit = {literal(share)}",
+        limit,
     ]

@@ -168,3 +168,19 @@ def test_the_build_has_its_memory_back_once_the_parts_are_done(tmp_path):
         parts.close()
         assert con.execute(limit).fetchall() == before
     assert not (tmp_path / "work").exists()
+
+
+def test_a_module_in_the_folder_of_the_data_is_not_run(tmp_path, monkeypatch):
+    config = made(tmp_path / "parts", 2)
+    (config.folder / "json.py").write_text("raise SystemExit('code from the data folder ran')")
+    monkeypatch.chdir(config.folder)
+    assert "staging.users" in build(config, select=("staging.users",), progress=QUIET).steps
+
+
+def test_parts_that_would_have_next_to_no_memory_are_refused(tmp_path):
+    config = made(tmp_path / "parts", 1)
+    config = project(config.folder, settings={"partitions": 64, "memory_limit": "200 MB"})
+    with pytest.raises(
+        ConfigError, match=r"^settings\.partitions: 64 parts .* allowed are 50 MB or"
+    ):
+        build(config, select=("staging.users",), progress=QUIET)
