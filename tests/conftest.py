@@ -13,7 +13,9 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
+from behavsql.cli.main import app
 from clickstream import COLUMNS, clickstream, dirtied
+from typer.testing import CliRunner
 
 from behavsql import config, ingest, models, plan, transform
 from behavsql.catalog import Catalog
@@ -129,3 +131,21 @@ def rows() -> Callable[..., list[tuple]]:
         return where.execute(query).fetchall()
 
     return run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str):
+    """What the command line answers to these arguments."""
+    return CliRunner().invoke(app, list(arguments))
+
+
+def cut_short(con: duckdb.DuckDBPyConnection, _: object) -> int:
+    """An ingest that is stopped when half of it is written."""
+    con.execute("delete from raw.types")
+    raise KeyboardInterrupt

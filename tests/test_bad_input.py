@@ -10,8 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from behavsql.cli.main import app
-from typer.testing import CliRunner
+from conftest import run
 
 HEAD = "user_id,event,ts,price\n"
 ROWS = [
@@ -30,17 +29,6 @@ path = "{path}"
 {columns}
 """
 COLUMNS = 'user_id = "user_id"\nevent_at = "ts"\nevent_type = "event"\nprice = "price"'
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the current one."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*arguments: str):
-    return CliRunner().invoke(app, list(arguments))
 
 
 def write(name: str, content: bytes | str) -> None:

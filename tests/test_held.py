@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from behavsql.cli.main import app
-from typer.testing import CliRunner
+from conftest import run
 
 HOLD = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('held', flush=True); input()"
 
@@ -21,10 +20,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert run("init", "events.csv").exit_code == 0
     assert run("build", "-q").exit_code == 0
     return tmp_path
-
-
-def run(*arguments: str):
-    return CliRunner().invoke(app, list(arguments))
 
 
 @contextmanager

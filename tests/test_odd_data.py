@@ -7,23 +7,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from behavsql.cli.main import app
-from typer.testing import CliRunner
+from conftest import run
 
 from behavsql.warehouse import connect
 
 HEAD = "user_id,event,ts\n"
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the current one."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*arguments: str):
-    return CliRunner().invoke(app, list(arguments))
 
 
 def stamp(n: int) -> str:

@@ -7,11 +7,10 @@ import subprocess
 import sys
 import textwrap
 
-import duckdb
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import QUICK, project
+from conftest import QUICK, cut_short, project
 from test_incremental import FEATURE
 
 from behavsql import pipeline, run
@@ -106,10 +105,6 @@ def test_an_ingest_that_was_cut_short_is_done_again(tmp_path, monkeypatch):
     source = tmp_path / "events.parquet"
     stat = source.stat()
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
-
-    def cut_short(con: duckdb.DuckDBPyConnection, _: object) -> int:
-        con.execute("delete from raw.types")
-        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(run.ingest, "ingest", cut_short)

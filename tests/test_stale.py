@@ -5,11 +5,10 @@ import os
 import shutil
 from datetime import timedelta
 
-import duckdb
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import project
+from conftest import cut_short, project
 from test_incremental import FEATURE, LABEL
 
 from behavsql import run
@@ -216,10 +215,6 @@ def test_an_ingest_cut_short_is_done_again_whatever_ran_since(tmp_path, monkeypa
     source = tmp_path / "events.parquet"
     stat = source.stat()
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
-
-    def cut_short(con: duckdb.DuckDBPyConnection, _: object) -> int:
-        con.execute("delete from raw.types")
-        raise KeyboardInterrupt
 
     def too_early(*_: object) -> None:
         raise KeyboardInterrupt
