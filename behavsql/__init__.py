@@ -5,7 +5,7 @@ behavsql.connect("warehouse")                open a published one, read-only
 behavsql.predict_user_behavior(events)       events in, (predictions, metrics) out
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["build", "connect", "predict_user_behavior"]
 
 _HOMES = {"predict_user_behavior": "behavsql.api", "connect": "behavsql.warehouse"}

@@ -1,12 +1,16 @@
 """Turns a model's score into a probability that means what it says."""
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from behavsql.errors import ModelError
 from behavsql.metrics import FLOOR
+from behavsql.quoting import literal
+
+if TYPE_CHECKING:
+    from behavsql.compile import Form
 
 MIN_PER_CLASS = 10
 ISOTONIC_POSITIVES = 1000
@@ -73,6 +77,18 @@ class Calibrator:
         elif self.method == "isotonic":
             score = np.interp(score, self.x, self.y)
         return np.clip(score, FLOOR, 1 - FLOOR)
+
+    def to_sql(self, score: str, form: "Form") -> str:
+        """`transform` of a SQL expression."""
+        from behavsql.compile import calibration as sql
+
+        if self.method == "floor":
+            return f"greatest({score}, {literal(self.least)})"
+        if self.method == "sigmoid":
+            score = sql.sigmoid(score, self.slope, self.intercept, FLOOR, form)
+        elif self.method == "isotonic":
+            score = sql.isotonic(score, self.x, self.y, form)
+        return sql.clipped(score, FLOOR, 1 - FLOOR)
 
     def to_dict(self) -> dict[str, object]:
         """JSON-able numbers that `from_dict` turns into an identical map (floats keep all bits)."""

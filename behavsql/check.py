@@ -17,7 +17,8 @@ from behavsql.interrupts import interruptible
 from behavsql.models import MODEL_SETS
 from behavsql.plan import Step
 from behavsql.progress import counted
-from behavsql.warehouse import Warehouse, broken_views, limit
+from behavsql.publishing import broken_views
+from behavsql.warehouse import Warehouse, limit
 
 SHOWN_STEPS = 5
 

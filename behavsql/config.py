@@ -14,6 +14,7 @@ from behavsql import contradictions
 from behavsql.errors import ConfigError, nearest
 
 FILE_NAME = "behavsql.toml"
+INBOX = "inbox"  # the source that live.inbox is
 ROLES = ("view", "click", "cart", "purchase", "return", "action", "other")
 UNITS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
 
@@ -189,6 +190,10 @@ class Config(_Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f'two sources are named "{twice[0]}"; give each its own name')
+        if INBOX in names:
+            raise ValueError(
+                f'source "{INBOX}" is what live.inbox is read as; give it another name'
+            )
         if not any(source.kind == "events" for source in self.source):
             raise ValueError('no source of kind "events"; predictions need one')
         _refuse(contradictions.of_settings(self.settings))

@@ -3,8 +3,9 @@
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,7 @@ from behavsql.quoting import identifier, literal
 
 STORAGE_VERSION = "v1.4.0"  # the oldest client that must be able to read what is published
 PRIVATE = 0o600
+PATIENCE = 1.0  # seconds that an insert may take before it is said to be in the way
 _HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
 
 
@@ -78,6 +80,34 @@ def reading(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         con.close()
 
 
+@contextmanager
+def keeping_writers_out(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """As `reading`: as long as the block runs others can read the file, and nobody can write to it.
+
+    An insert that is under way is waited for. LockedError if another process goes on writing,
+    DamagedError where the file cannot be opened.
+    """
+    patient_until = time.monotonic() + PATIENCE
+    with ExitStack() as stack:
+        con = None
+        while con is None:
+            try:
+                con = stack.enter_context(reading(path))
+            except LockedError as error:
+                told = str(error)
+                if "another process" not in told:
+                    raise
+                if time.monotonic() > patient_until:
+                    who = re.search(r" \(.+?, PID \d+\)", told)
+                    raise LockedError(
+                        f"{path}: another process is writing to it{who[0] if who else ''}; allowed "
+                        f"are readers. Close that connection and run the command again: nothing is "
+                        f"lost."
+                    ) from None
+                time.sleep(PATIENCE / 50)
+        yield con
+
+
 def damage(path: Path) -> str | None:
     """Why a file is damaged; None where it is not, or not there, or we are kept from opening it.
 
@@ -105,6 +135,15 @@ def damage(path: Path) -> str | None:
     except WarehouseError:
         return None
     return None
+
+
+def sync(path: Path) -> None:
+    """Have what a file, or a folder, holds written to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def set_aside(path: Path, folder: Path) -> Path:

@@ -72,16 +72,25 @@ def load(
     share = _train_share(con, task, max_train_rows)
     query = _query(con, task, share, seed, only)
     frame = con.sql(f"{query} order by user_id, cutoff_at").pl()
-    table = Table(
-        features=_clean(frame.drop(NOT_FEATURES)),
+    table = replace(
+        unlabelled(frame.drop(NOT_FEATURES), task, kind),
         label=frame["label"].fill_null(float("nan")).to_numpy(),
         users=frame["user_code"].to_numpy().view(np.int64),
-        last_window=frame[f"{task}_last_window"].fill_null(float("nan")).to_numpy(),
-        task=task,
-        kind=kind,
     )
     keys = frame.select("user_id", "cutoff_at", "split")
     return Asked(table, keys, frame["is_fit_half"].to_numpy(), share)
+
+
+def unlabelled(features: pl.DataFrame, task: str, kind: str) -> Table:
+    """Rows of features as a model takes them, without labels: of tables that are no questions.
+
+    A `_last_window` that is not among the columns is unknown. Users are not told apart.
+    """
+    clean = _clean(features)
+    last = np.full(len(clean), np.nan)
+    if (name := f"{task}_last_window") in clean.columns:
+        last = clean[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return Table(clean, None, np.zeros(len(clean), np.int64), last, task, kind)
 
 
 def fingerprints(con: duckdb.DuckDBPyConnection, task: str, settings: Settings) -> dict[str, str]:
@@ -129,11 +138,15 @@ def _query(con: duckdb.DuckDBPyConnection, task: str, share: float, seed: int, o
 
 
 def _clean(frame: pl.DataFrame) -> pl.DataFrame:
-    """Text stays text; every other column becomes Float64, with NaN and infinities missing."""
+    """Text and lists stay; every other column becomes Float64, with NaN and infinities missing.
+
+    A NULL without a type (of a struct literal) may be either, and stays too.
+    """
     numbers = [
-        name for name, type_ in frame.schema.items() if type_ not in (pl.String, pl.Categorical)
-    ]
-    frame = frame.with_columns(pl.col(name).cast(pl.Float64) for name in numbers)
-    return frame.with_columns(
-        pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in numbers
-    )
+        name for name, type_ in frame.schema.items()
+        if type_ not in (pl.String, pl.Categorical, pl.Null) and not type_.is_nested()
+    ]  # fmt: skip
+    if not numbers:
+        return frame
+    frame = frame.with_columns(pl.col(numbers).cast(pl.Float64))
+    return frame.with_columns(pl.when(pl.col(numbers).is_finite()).then(pl.col(numbers)))

@@ -21,7 +21,7 @@ def build_matrix(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[T
     cutoff, NULL where the user was not asked about that task.
     Raises SqlFileError if two files make the same column.
     """
-    scalars, lists = _feature_columns(con, catalog)
+    scalars, lists = feature_columns(con, catalog)
     _fill_matrix(con, scalars, tasks)
     comment = "every feature as of every cutoff, one row per user and cutoff"
     con.execute(f"comment on table features.matrix is {literal(comment)}")
@@ -84,7 +84,7 @@ def _build_sequences(con: duckdb.DuckDBPyConnection, lists: dict[str, list[str]]
     describe.comment_columns(con, "features", "sequences")
 
 
-def _feature_columns(
+def feature_columns(
     con: duckdb.DuckDBPyConnection, catalog: Catalog
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Feature file -> its numbers and categories, and feature file -> its lists."""

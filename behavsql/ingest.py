@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from behavsql.clock import tomorrow
-from behavsql.config import Config, Source
+from behavsql.config import INBOX, Config, Source
 from behavsql.errors import SourceError
 from behavsql.input import bots, refused_lines, sources
 from behavsql.input.mapping import (
@@ -214,6 +214,14 @@ def _note_source(
             f'{scan.files[0]}: source "{source.name}" has a header but no rows; allowed is at least one. '
             f"Check the file, or its delimiter."
         )
+    if source.name == INBOX:
+        # Told by the sources before it: some inserted rows say little about all that may come.
+        con.execute(
+            "insert into raw.sources select ?, 'events', ?, ?, ?, bool_and(has_time_of_day), "
+            "bool_and(has_dates), ?, null, null from raw.sources where kind = 'events'",
+            [source.name, _names(scan.files), first, rows, source.dedupe],
+        )
+        return
     zone = day_zone(source, scan.types)
     timed = _has_time_of_day(con, source, zone, first)
     are_days = not timed and zone != "UTC"

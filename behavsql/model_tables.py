@@ -31,6 +31,15 @@ create table if not exists models.metrics (
 create table if not exists models.importance (
     model_id varchar, feature varchar, importance double, rank integer
 );
+create table if not exists models.features (
+    task varchar, position integer, feature varchar, data_type varchar, low double, median double,
+    high double, most_frequent varchar, missing_share double
+);
+create table if not exists models.parity (
+    macro varchar, task varchar, model_id varchar, model varchar, version integer, form varchar,
+    is_published boolean, reason varchar, count_test_rows bigint, count_edge_rows bigint,
+    largest_difference double, tolerance double, count_bytes bigint, checked_at timestamp
+);
 create table if not exists models.artifacts (model_id varchar, file varchar, content blob);
 """
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from behavsql.models.base import Model
 
 TOLERANCE = 1e-9
-NETWORK_TOLERANCE = 1e-5  # single precision
 BATCH_ROWS = 200_000
 SAMPLED_ROWS = 20_000  # of the test cutoffs
 
@@ -31,6 +30,7 @@ class Published:
     kind: str
     model: str
     family: str
+    version: int
 
     @property
     def again(self) -> str:
@@ -53,21 +53,23 @@ class Tally:
 def published_models(con: duckdb.DuckDBPyConnection) -> list[Published]:
     """The published models of the tasks that are asked; con is the build database."""
     rows = con.execute(
-        "select models.model_id, tasks.task, tasks.kind, models.model, models.family "
-        "from models.models as models inner join meta.tasks as tasks on tasks.task = models.task "
+        "select models.model_id, tasks.task, tasks.kind, models.model, models.family, "
+        "models.version from models.models as models inner join meta.tasks as tasks on tasks.task = models.task "
         "where models.is_published and tasks.status = 'ready' order by models.model_id"
     ).fetchall()
     return [Published(*row) for row in rows]
 
 
-def load(con: duckdb.DuckDBPyConnection, one: Published) -> "tuple[Model, Calibrator]":
+def load(
+    con: duckdb.DuckDBPyConnection, one: Published, artifacts: str = "models.artifacts"
+) -> "tuple[Model, Calibrator]":
     """A model and its calibration from `models.artifacts`; ModelError where they cannot be read."""
     from behavsql.calibration import Calibrator
     from behavsql.models import model_class
 
     files = dict(
         con.execute(
-            "select file, content from models.artifacts where model_id = ?", [one.model_id]
+            f"select file, content from {artifacts} where model_id = ?", [one.model_id]
         ).fetchall()
     )
     try:
@@ -91,26 +93,30 @@ def compare_scores(
     """
     try:
         model, calibrator = load(con, one)
+        pieces = {
+            "latest": batches(con, one.task, "latest"),
+            "test": batches(con, one.task, "test", SAMPLED_ROWS)[:1],
+        }
         for split in ("latest", "test"):
             tally = Tally()
-            for only in _batches(con, one, split):
+            for only in pieces[split]:
                 _add(tally, con, one, model, calibrator, settings, only)
             yield from _told(one, split, tally)
     except (ModelError, duckdb.Error) as error:
         yield str(error)
 
 
-def _batches(con: duckdb.DuckDBPyConnection, one: Published, split: str) -> list[str]:
-    """Conditions on `asked` that cut the latest rows into pieces, or pick a piece of the test's."""
+def batches(
+    con: duckdb.DuckDBPyConnection, task: str, split: str, most: int = BATCH_ROWS
+) -> list[str]:
+    """Conditions on `asked` that cut a split's rows into pieces of about so many."""
     rows = con.execute(
-        "select count(*) from cutoffs.populations where task = ? and split = ?", [one.task, split]
+        "select count(*) from cutoffs.populations where task = ? and split = ?", [task, split]
     ).fetchall()[0][0]
-    most = BATCH_ROWS if split == "latest" else SAMPLED_ROWS
     parts = max(1, -(-rows // most))
-    taken = range(parts) if split == "latest" else [0]
     return [
         f"asked.split = {literal(split)} and hash(asked.user_id, 2) % {parts} = {part}"
-        for part in taken
+        for part in range(parts)
     ]
 
 
@@ -150,8 +156,7 @@ def _add(
         both[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
         for name in ("raw", "score", "raw_now")
     )
-    tolerance = NETWORK_TOLERANCE if one.family == "neural" else TOLERANCE
-    count, worst = _far(raw, now, tolerance)
+    count, worst = _far(raw, now, TOLERANCE)
     tally.raw, tally.worst_raw = tally.raw + count, max(tally.worst_raw, worst)
     count, worst = _far(score, calibrator.transform(raw), TOLERANCE)
     tally.score, tally.worst_score = tally.score + count, max(tally.worst_score, worst)

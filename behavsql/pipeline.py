@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import learned, plan, rollback, transform
+from behavsql import inbox, learned, plan, rollback, transform
 from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.database_file import open_file
@@ -142,10 +142,12 @@ def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -
     Raises SourceError if the sources would have to be read and their columns are not those mapped.
     """
     warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
-    history = History(lost=warehouse.lost())
+    lost = warehouse.lost() | inbox.news(inbox.waiting(warehouse))
+    config = inbox.joined(config)
+    history = History(lost=lost)
     if warehouse.build.exists() and not full:
         with open_file(warehouse.build, read_only=True) as con:
-            history = records.read(con, warehouse.lost())
+            history = records.read(con, lost)
     steps = plan.make_plan(catalog, config, history, select, full)
     if any(step.verb == "ingest" and step.reason for step in steps):
         with duckdb.connect() as con:
@@ -162,6 +164,7 @@ def _bring_up_to_date(
     _limit_libraries(config.settings.threads)
     warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
     with warehouse.locked(), _opened(warehouse, config, full, progress) as (con, lost):
+        config = inbox.joined(config)
         steps = plan.make_plan(catalog, config, records.read(con, lost), select, full, goal)
         if goal is not BUILD:
             steps = learned.without_stale(con, steps, goal, progress)
@@ -189,6 +192,7 @@ def _opened(
     """The build database, and what is lost of the last build; `full` makes room for a new one."""
     for done in warehouse.set_aside_damaged() if full else ():
         progress.say(done)
-    lost = warehouse.lost()  # before opening, which makes the files that are not there
+    inserted = inbox.news(inbox.absorb(warehouse, progress.say))
+    lost = warehouse.lost() | inserted  # before opening, which makes the files that are not there
     with warehouse.building(config) as con:
         yield con, lost

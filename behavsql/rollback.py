@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from behavsql import publishing
 from behavsql.config import Config
 from behavsql.database_file import damage, reading
 from behavsql.errors import ConfigError, WarehouseError
@@ -57,15 +58,15 @@ def roll_back(config: Config, number: int = 1) -> Version:
     """Publish a kept version again, as atomically as a build does; which one it was.
 
     What was published becomes the newest kept version, so that another `roll_back` undoes this one.
-    Builds go on from where they were: the build file stays as it is. Raises WarehouseError where
-    nothing is kept or the version is damaged, ConfigError for a number there is not, LockedError
-    while a build runs.
+    Builds go on from where they were: the build file stays as it is. What was inserted since the
+    version was built stands in its inbox. Raises WarehouseError where nothing is kept or the
+    version is damaged, ConfigError for a number there is not, LockedError while a build runs.
     """
     warehouse = Warehouse(config.warehouse)
     _choose(config, number)  # before the lock, which makes a folder where there is none
     with warehouse.locked():
         chosen = _choose(config, number)
-        warehouse.put(chosen.path, int(config.settings.publish_mode, 8))
+        publishing.put(warehouse, chosen.path, config.settings.publish_mode)
     return chosen
 
 

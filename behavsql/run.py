@@ -6,15 +6,27 @@ from contextlib import contextmanager, nullcontext
 
 import duckdb
 
-from behavsql import describe, generated, ingest, learned, ledger, plan, tasks, transform
+from behavsql import (
+    describe,
+    generated,
+    ingest,
+    learned,
+    ledger,
+    model_steps,
+    plan,
+    tasks,
+    transform,
+)
 from behavsql.catalog import Catalog
 from behavsql.config import Config
+from behavsql.inbox import create as create_inbox
 from behavsql.partitions import Partitions
 from behavsql.plan import Cause, records
 from behavsql.plan.records import History, Record
 from behavsql.plan.results import Results, is_before_models
-from behavsql.plan.steps import TELLS, Step, own_parts
+from behavsql.plan.steps import OF_MODELS, TELLS, Step, own_parts
 from behavsql.progress import Line, Progress
+from behavsql.publishing import publish
 from behavsql.quoting import identifier
 from behavsql.warehouse import Warehouse
 
@@ -41,6 +53,7 @@ class Run:
         self.run_id = 0
         self.is_opened = False  # whether verdicts on tasks were taken back, to be given anew
         self.steps: list[Step] = []
+        self.note = ""  # what a step has to say of what it made
         self.shared = ""  # the reason of all steps, where they have the same
 
     def carry_out(self, steps: list[Step], lost: Mapping[str, str]) -> list[str]:
@@ -73,7 +86,7 @@ class Run:
     def _drop_gone(self) -> None:
         """Take away the tables, and the models, of SQL files that are no longer there."""
         for task in transform.drop_gone(self.con, self.catalog):
-            self._forget_models(task)
+            model_steps.forget(self, task)
 
     def _announce(self, steps: list[Step]) -> None:
         raw = sorted({name for step in steps for name in step.reads if name.startswith("raw.")})
@@ -116,7 +129,7 @@ class Run:
 
     def _is_asked(self, step: Step) -> bool:
         """Whether a step's task is asked; true for steps that are of no task."""
-        if step.verb not in TELLS and not step.name.startswith("labels."):
+        if step.verb not in OF_MODELS and not step.name.startswith("labels."):
             return True
         # Labels are made of a task that was refused too: it may be for them.
         found = self.con.execute(
@@ -125,15 +138,11 @@ class Run:
         )
         if found.fetchall() != [(True,)]:
             return False
-        if step.verb == "score" and step.task not in self._trained():
-            self.progress.say(f"  {step.task} has no model yet: behavsql train -t {step.task}")
+        if step.verb in ("score", "compile") and step.task not in model_steps.trained(self):
+            if step.verb == "score":
+                self.progress.say(f"  {step.task} has no model yet: behavsql train -t {step.task}")
             return False
         return True
-
-    def _trained(self) -> set[str]:
-        from behavsql import model_tables
-
-        return model_tables.trained(self.con)
 
     def _tells_the_same(self, step: Step) -> bool:
         """Whether a task's rows are those its models learned from and scored, though others moved."""
@@ -155,11 +164,15 @@ class Run:
         started = time.perf_counter()
         old = self.history.records.get(step.name)
         before = self.results.before(step) if old and not self.full else {}
-        # DuckDB writes to one database a transaction, and raw is one of its own: an ingest that is
-        # cut short is not recorded, so the next build starts it again.
-        with self._transaction() if step.verb != "ingest" else nullcontext():
+        # DuckDB writes to one database a transaction, and raw is one of its own; and functions that
+        # fail when they are tried would end it. Either, cut short, is not recorded: the next build
+        # starts it again.
+        is_whole = step.verb not in ("ingest", "compile")
+        with self._transaction() if is_whole else nullcontext():
             with self._line(step, found) as line:
+                self.note = ""
                 line.rows = self._work(step)
+                line.note = self.note
                 results = self.results.after(step, old, before)
                 if before and results == old.results:
                     line.note = "same rows as before"
@@ -217,7 +230,7 @@ class Run:
         if old and not self.full:
             parts = old.parts or step.parts
             kept = {
-                task for task in self._trained()
+                task for task in model_steps.trained(self)
                 if own_parts(parts, task) == own_parts(step.parts, task)
             }  # fmt: skip
         told = tasks.resolve(self.con, self.catalog, self.config, kept).outgrown
@@ -228,7 +241,7 @@ class Run:
         for task in tasks.closed(self.con):
             self.con.execute(f"drop table if exists {identifier('labels', task)}")
             records.forget(self.con, self.history, [f"labels.{task}"])
-            self._forget_models(task)
+            model_steps.forget(self, task)
         return len(tasks.ready(self.con))
 
     def _judge(self, step: Step) -> None:
@@ -236,10 +249,10 @@ class Run:
             self.partitions.close()
         # A task that is only scored keeps its model, whatever its labels are by now.
         scored = {other.task for other in self.steps if other.verb == "score"}
-        tasks.judge(self.con, scored & self._trained())
+        tasks.judge(self.con, scored & model_steps.trained(self))
         for name, (status, reason) in tasks.closed(self.con).items():
             self.progress.say(f"  task {name} {status}: {reason}")
-            self._forget_models(name)
+            model_steps.forget(self, name)
 
     def _matrix(self, step: Step) -> int:
         from behavsql import model_tables
@@ -247,20 +260,23 @@ class Run:
         model_tables.prepare(self.con)  # for the SQL files that read them, should no task be asked
         return generated.build_matrix(self.con, self.catalog, tasks.ready(self.con))
 
-    def _train(self, step: Step) -> None:
-        from behavsql import train
+    def _live(self, step: Step) -> None:
+        from behavsql import live
 
-        task = next(task for task in tasks.ready(self.con) if task.name == step.task)
-        digests = learned.digests(self.steps, task.name)
-        train.train_task(self.con, task, self.config.settings, step.models, digests, self.progress)
+        self.note = live.create(self.con, self.catalog, self.config)
+
+    def _train(self, step: Step) -> None:
+        model_steps.train(self, step)
 
     def _score(self, step: Step) -> int:
-        from behavsql import score
+        return model_steps.score(self, step)
 
-        return score.score_task(self.con, step.task, self.config.settings)
+    def _compile(self, step: Step) -> int:
+        rows, self.note = model_steps.compile_(self, step)
+        return rows
 
     def _present(self, step: Step) -> int:
-        trained = self._trained()
+        trained = model_steps.trained(self)
         asked = [task for task in tasks.ready(self.con) if task.name in trained]
         generated.build_predictions(self.con, self.catalog, asked)
         generated.build_customers(self.con, asked)
@@ -270,22 +286,16 @@ class Run:
         started = time.perf_counter()
         self.history.roots[step.name] = found.root
         with self._line(step, found) as line:
+            create_inbox(self.con, self.config)
             generated.build_lineage(self.con, self.steps)
             describe.comment_tables(self.con)
             generated.build_columns(self.con)
-            mode = int(self.config.settings.publish_mode, 8)
-            damaged = self.warehouse.publish(self.con, mode)
+            damaged = publish(self.warehouse, self.con, self.config.settings.publish_mode)
             self._record(step, {}, None, started)
             line.note = f"{self.warehouse.published.stat().st_size / 1e6:,.1f} MB"
             if damaged:
                 line.note += f"; the damaged file before it is kept as {damaged.name}"
         self.done.append(step.name)
-
-    def _forget_models(self, task: str) -> None:
-        from behavsql import model_tables
-
-        model_tables.forget(self.con, task)
-        records.forget(self.con, self.history, [f"train {task}", f"score {task}"])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import numpy as np
 from behavsql import frames, model_tables
 from behavsql.bootstrap import Gain
 from behavsql.calibration import Calibrator
+from behavsql.compile import profile
 from behavsql.config import Settings
 from behavsql.errors import ModelError
 from behavsql.frames import Asked
@@ -82,6 +83,9 @@ def train_task(
     champion, published = _promote(trained, asked, task, settings.seed)
     progress.say(f"  {task.name}: {_verdict(champion, published)}")
     before = _on_test(con, task)
+    profile.store(
+        con, task.name, profile.measure(con, asked.table.rows(asked.split("train")).features)
+    )
     model_tables.store(con, task, asked, trained, champion, published, settings, learned)
     if told := _worse_than_before(task, before, _on_test(con, task)):
         progress.say(f"  {told}")

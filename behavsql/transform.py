@@ -25,7 +25,7 @@ def prepare(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
 
 def drop_gone(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[str]:
     """Drop what SQL files made that are gone now; the tasks whose label file was among them."""
-    known = {macro.name for macro in catalog.macros}
+    known = {macro.name for macro in catalog.macros} | _functions_of_models(con)
     for (name,) in con.execute(
         "select distinct function_name from duckdb_functions() where not internal "
         "and function_type = 'macro' and database_name = current_database() order by 1"
@@ -50,6 +50,16 @@ def drop_gone(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[str]:
     return [table.removeprefix("labels.") for table in gone if table.startswith("labels.")]
 
 
+def _functions_of_models(con: duckdb.DuckDBPyConnection) -> set[str]:
+    known = con.execute(
+        "select 1 from duckdb_tables() where schema_name = 'models' and table_name = 'parity' "
+        "and database_name = current_database()"
+    ).fetchall()
+    if not known:
+        return set()
+    return {name for (name,) in con.execute("select macro from models.parity").fetchall()}
+
+
 def set_params(con: duckdb.DuckDBPyConnection, params: Mapping[str, object]) -> None:
     """Make values readable through `getvariable`; NULL variables would silently empty tables."""
     for statement in param_statements(params):
@@ -58,10 +68,14 @@ def set_params(con: duckdb.DuckDBPyConnection, params: Mapping[str, object]) -> 
 
 def param_statements(params: Mapping[str, object]) -> list[str]:
     """The statements that set session variables to these values."""
-    return [f"set variable {identifier(name)} = {_typed(value)}" for name, value in params.items()]
+    return [
+        f"set variable {identifier(name)} = {typed_literal(value)}"
+        for name, value in params.items()
+    ]
 
 
-def _typed(value: object) -> str:
+def typed_literal(value: object) -> str:
+    """A value as a SQL literal of the type that queries expect: times and lengths of time too."""
     if isinstance(value, timedelta):
         return f"to_microseconds({value // timedelta(microseconds=1)})"
     if isinstance(value, datetime):

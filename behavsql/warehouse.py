@@ -1,6 +1,7 @@
-"""The files of a warehouse: the build database, its lock, and the published file.
+"""The files of a warehouse: where they lie, the lock on them, and how they are opened.
 
-warehouse/behaviour.duckdb      what people open; replaced whole, never written in place
+warehouse/behaviour.duckdb      what people open; replaced whole (publishing.py), never written in place
+warehouse/inbox.parquet         all that was ever inserted into live.inbox (inbox.py); there is no other copy
 warehouse/.work/build.duckdb    the state that builds go on from
 warehouse/.work/raw.duckdb      the input as it was read; never published
 warehouse/.work/versions/       the last published files, for going back; named by when (mtime, ns)
@@ -8,12 +9,10 @@ warehouse/.work/*.damaged-1     what could not be opened any more and was replac
 """
 
 import os
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 
 import duckdb
 
@@ -21,17 +20,14 @@ from behavsql.config import Config
 from behavsql.database_file import (
     PRIVATE,
     STORAGE_VERSION,
-    DamagedError,
-    aside_name,
     damage,
     explained,
     open_file,
-    reading,
     set_aside,
 )
 from behavsql.errors import LockedError, WarehouseError
 from behavsql.interrupts import interruptible
-from behavsql.quoting import identifier, literal
+from behavsql.quoting import literal
 
 FILE_NAME = "behaviour.duckdb"
 KEPT_VERSIONS = 3
@@ -47,6 +43,7 @@ class Warehouse:
         self.build = self.work / "build.duckdb"
         self.raw = self.work / "raw.duckdb"
         self.versions = self.work / "versions"
+        self.inbox = self.folder / "inbox.parquet"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -135,92 +132,16 @@ class Warehouse:
             found["raw.events"] = f"{self.raw.name} is gone"
         return found
 
-    def publish(self, con: duckdb.DuckDBPyConnection, mode: int) -> Path | None:
-        """Copy the build to the published file in one step that readers cannot see half of."""
-        con.execute("checkpoint")
-        limits = con.execute(
-            "select name, value from duckdb_settings() where name in ('threads', 'memory_limit')"
-        ).fetchall()
-        return self.put(self.build, mode, dict(limits))
-
-    def put(
-        self, source: Path, mode: int, limits: Mapping[str, object] = MappingProxyType({})
-    ) -> Path | None:
-        """Publish a copy of `source`; under which name a damaged published file was kept, if one was.
-
-        The copy is tried first (every view selected once), flushed to disk, then renamed over the
-        old file; whoever has the old one open keeps reading it. A kept version that is published
-        again is no kept one any more. LockedError if somebody writes to the old file: what they
-        write next would land beside the new one.
-        """
-        is_sound = self._settle()
-        candidate = self.work / "candidate.duckdb"
-        for leftover in (candidate, Path(f"{candidate}.wal")):
-            leftover.unlink(missing_ok=True)
-        shutil.copyfile(source, candidate)
-        _prove(candidate, limits)
-        with candidate.open("rb") as file:
-            os.fsync(file.fileno())
-        candidate.chmod(mode)
-        kept = self._keep(is_sound)
-        os.replace(candidate, self.published)
-        if kept:
-            kept.chmod(PRIVATE)  # not before: until the rename it is the published file itself
-        if source.parent == self.versions:
-            source.unlink()
-        for old in self.kept_versions()[KEPT_VERSIONS:]:
-            old.unlink()
-        _sync_folder(self.folder)
-        return None if is_sound else kept
-
-    def _settle(self) -> bool:
-        """Replay a write-ahead log beside the published file, which a new file must not inherit.
-
-        False where the file, or its log, cannot be read: both are then out of use.
-        """
-        log = Path(f"{self.published}.wal")
-        if not self.published.exists():
-            log.unlink(missing_ok=True)  # of a file that somebody removed
-            return True
-        try:
-            with reading(self.published):
-                pass
-            if log.exists():
-                open_file(self.published).close()
-                log.unlink(missing_ok=True)
-        except LockedError as error:
-            who = re.search(r" \(.+?, PID \d+\)", str(error))
-            raise LockedError(
-                f"{self.published}: another process is writing to it{who[0] if who else ''}; allowed "
-                f"are readers. Close that connection and run the command again: nothing is lost."
-            ) from None
-        except DamagedError:
-            return False
-        return True
-
-    def _keep(self, is_sound: bool) -> Path | None:
-        """Give the published file a second name: among the versions, or among what is damaged."""
-        if not self.published.exists():
-            return None
-        kept = self.versions / f"{self.published.stat().st_mtime_ns}.duckdb"
-        if not is_sound:
-            kept = aside_name(self.published, self.work)
-            log = Path(f"{self.published}.wal")
-            if log.exists():
-                log.rename(f"{kept}.wal")
-        kept.unlink(missing_ok=True)
-        try:
-            os.link(self.published, kept)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(self.published, kept)
-        return kept
-
     def kept_versions(self) -> list[Path]:
         """The files that can be gone back to, the newest first."""
-        # A process killed while publishing may have left a second name of the published file.
-        own = self.published.stat().st_mtime_ns if self.published.exists() else None
         found = [path for path in self.versions.glob("*.duckdb") if path.stem.isdigit()]
-        found = [path for path in found if path.stem != str(own)]
+        if self.published.exists():
+            # A process killed while publishing may have left a second name of the published file.
+            own = str(self.published.stat().st_mtime_ns)
+            found = [
+                path for path in found
+                if path.stem != own and not path.samefile(self.published)
+            ]  # fmt: skip
         return sorted(found, key=lambda path: int(path.stem), reverse=True)
 
 
@@ -234,45 +155,21 @@ def limit(con: duckdb.DuckDBPyConnection, config: Config) -> None:
         con.execute(f"set threads = {int(config.settings.threads)}")
 
 
-def _prove(path: Path, limits: Mapping[str, object]) -> None:
-    """Select every view of a file that is about to be published; WarehouseError if one fails."""
-    with open_file(path) as con:
-        for name, value in limits.items():
-            con.execute(f"set {name} = {literal(value)}")
-        for view, error in broken_views(con):
-            raise WarehouseError(
-                f"{view}: the view cannot be selected: {error}. "
-                f"The published file was left as it is."
-            )
-        con.execute("checkpoint")
-
-
-def broken_views(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
-    """Views that cannot be selected, each with what DuckDB says about it."""
-    views = con.execute(
-        "select schema_name, view_name from duckdb_views() where not internal "
-        "and database_name = current_database()"
-    ).fetchall()
-    for schema, view in views:
-        try:
-            con.execute(f"select * from {identifier(schema, view)} limit 1").fetchall()
-        except duckdb.Error as error:
-            yield f"{schema}.{view}", str(error)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def connect(path: str | Path = "warehouse") -> duckdb.DuckDBPyConnection:
+def connect(path: str | Path = "warehouse", *, udfs: bool = True) -> duckdb.DuckDBPyConnection:
     """Open a published warehouse for reading: its file, or the folder that holds it.
 
-    The connection can read nothing but the warehouse: no other file, no setting, no extension.
-    Raises WarehouseError if there is no such file.
+    A plain DuckDB connection that can read nothing but the warehouse: no other file, no setting, no
+    extension. On it every stored model is a function, of a row by name that has at least the
+    features the model reads:
+
+        select user_id, py_predict_purchase__lightgbm(f) from features.latest as f
+
+    `py_predict_<task>__<model>(f)` is the calibrated score, to the last bit what the model says in
+    Python; `py_predict_<task>(f)` is the published model of the task. NULL for a row that is NULL;
+    NULL, NaN and infinite features are missing. A model is loaded when it is first called, from
+    JSON, text and arrays (no pickle), and stays in memory as long as this state of the file is in
+    use. Cursors have the functions too, as long as the connection is kept. udfs=False leaves the
+    functions out. WarehouseError if there is no such file.
     """
     path = Path(path)
     file = path / FILE_NAME if path.is_dir() else path
@@ -294,6 +191,10 @@ def connect(path: str | Path = "warehouse") -> duckdb.DuckDBPyConnection:
         raise WarehouseError(
             f"{file}: not a readable warehouse: {str(error).splitlines()[0]}. Build it again."
         ) from None
+    if udfs:
+        from behavsql.udfs import register
+
+        register(con, file, "behaviour")
     con.execute(
         "set timezone = 'UTC'; set enable_external_access = false; set lock_configuration = true"
     )

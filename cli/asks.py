@@ -52,7 +52,8 @@ def query(place: Path, sql: str, limit: int | None, as_csv: bool, as_json: bool)
             'query: the SQL is empty; allowed is a statement. Write for example "from customers".'
         )
     most = SHOWN_ROWS if limit is None and not (as_csv or as_json) else limit or None
-    with connect(place) as con, interruptible(con):
+    # Functions for all models take longer to add than most queries run.
+    with connect(place, udfs="py_predict_" in text.lower()) as con, interruptible(con):
         try:
             statements = con.extract_statements(text)
             if len(statements) > 1 and (as_csv or as_json):
@@ -154,6 +155,6 @@ def _line(model: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _fetch(place: Path, sql: str) -> tuple[list[str], list[tuple]]:
-    with connect(place) as con:
+    with connect(place, udfs=False) as con:
         cursor = con.execute(sql)
         return [column[0] for column in cursor.description], cursor.fetchall()

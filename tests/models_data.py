@@ -1,9 +1,13 @@
 """Questions with a known answer: what a model scores on them says whether it learns."""
 
+from functools import cache
+
 import numpy as np
 import polars as pl
 
 from behavsql.frames import Table
+from behavsql.models import model_class
+from behavsql.models.base import Model
 
 NOISE = ("noise_1", "noise_2", "noise_3")
 
@@ -57,3 +61,24 @@ def _features(signal: np.ndarray, plan: np.ndarray, random: np.random.Generator)
         pl.when(gone).then(None).otherwise(pl.col("plan")).alias("plan"),
         *noise,
     )
+
+
+@cache
+def table(kind: str, part: str, predictable: bool = True) -> Table:
+    seed = {"train": 1, "valid": 2, "test": 3}[part]
+    return questions(kind, 800 if part == "valid" else 1500, seed, predictable)
+
+
+def fit(name: str, kind: str, predictable: bool = True) -> Model:
+    parts = (table(kind, part, predictable) for part in ("train", "valid"))
+    return model_class(name)(kind, seed=7).fit(*parts)
+
+
+@cache
+def fitted(name: str, kind: str) -> Model:
+    return fit(name, kind)
+
+
+@cache
+def reloaded(name: str, kind: str) -> Model:
+    return model_class(name).load(kind, fitted(name, kind).save())

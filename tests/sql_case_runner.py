@@ -31,7 +31,7 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import config, generated, ingest, model_tables, plan, tasks, transform
+from behavsql import config, generated, ingest, live, model_tables, plan, tasks, transform
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.quoting import identifier, literal
@@ -142,6 +142,7 @@ def built_columns() -> dict[str, dict[str, str]]:
                 generated.build_matrix(con, catalog(), tasks.ready(con))
                 model_tables.prepare(con)
             transform.run_file(con, file)
+        live.create(con, catalog(), project)
         generated.build_predictions(con, catalog(), tasks.ready(con))
         generated.build_customers(con, tasks.ready(con))
         generated.build_lineage(con, plan.make_plan(catalog(), project, {}))

@@ -206,7 +206,7 @@ class Reader:
         """A shared macro; it may use nothing but its arguments."""
         sql = source.text()
         header = read_header(sql, source.where, MACROS)
-        body = _macro_body(name, sql, source.where)
+        _, body = macro_parts(name, sql, source.where)
         tree = sql_tree.parse_select(self.connection, f"select {body}", source.where)
         called = sql_tree.functions(sql_tree.everything(tree))
         if sql_tree.tables(tree, {}) or called & {"getvariable", *self.macros}:
@@ -222,8 +222,8 @@ class Reader:
         )  # fmt: skip
 
 
-def _macro_body(name: str, sql: str, where: str) -> str:
-    """The expression of `create or replace macro name(...) as <expression>`, on one line."""
+def macro_parts(name: str, sql: str, where: str) -> tuple[list[str], str]:
+    """Arguments and expression of `create or replace macro name(...) as <expression>`."""
     words = tokens(sql)
     depth, end = 0, 0
     for index, word in enumerate(words):
@@ -237,7 +237,7 @@ def _macro_body(name: str, sql: str, where: str) -> str:
             f"{where}: the file is not `create or replace macro {name}(...) as <expression>`;"
             " nothing else is allowed in it. The macro is called like its file."
         )
-    return " ".join(words[end + 2 :])
+    return words[6:end:2], " ".join(words[end + 2 :])
 
 
 def _check_tables(

@@ -4,12 +4,15 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from behavsql.errors import ModelError
 from behavsql.frames import Table
+
+if TYPE_CHECKING:
+    from behavsql.compile import Form
 
 LEAST_SHARE = 0.01  # of the mean label: nobody's expected count or amount is called smaller
 
@@ -55,6 +58,10 @@ class Model(ABC):
     def load(cls, kind: str, files: dict[str, bytes]) -> Self:
         """The inverse of `save`: predictions are the same bit for bit."""
 
+    def features(self, task: str) -> tuple[str, ...]:
+        """The columns of a fitted model's task that `predict` reads."""
+        return self._encoder.sources
+
     def importance(self) -> dict[str, float]:
         """Feature -> share, largest first, sums to 1; {} where no feature had any influence."""
         return dict(self._importance)
@@ -63,9 +70,14 @@ class Model(ABC):
         """What was chosen while fitting (penalty, rounds, depth, epochs), ready for JSON."""
         return dict(self._params)
 
-    def to_sql(self, columns: Mapping[str, str]) -> str | None:
-        """The model as one SQL expression over `columns`; None = it stays in Python."""
-        return None
+    def to_sql(self, form: "Form") -> str:
+        """The model's prediction as a SQL expression over the features `form` hands out.
+
+        CompileError, saying why, for a model that stays in Python.
+        """
+        from behavsql.compile import CompileError
+
+        raise CompileError(f"model {self.name}: nothing here says it in SQL. It stays in Python.")
 
     def _card(self, **more: object) -> dict[str, bytes]:
         """The file `model.json` all models have: parameters, importance and `more`."""

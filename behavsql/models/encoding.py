@@ -10,6 +10,7 @@ from behavsql.errors import ModelError
 
 MOST_CATEGORIES = 40  # per column, the most frequent first
 FEWEST_ROWS = 5  # a category seen less often in train is not learned from
+BLOCK_ROWS = 4096  # transformed together, few enough that they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Encoder:
         """The m columns of the matrix, in order."""
         return [column.name for column in self.columns]
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The feature columns the matrix is made of."""
+        return tuple(dict.fromkeys(column.source for column in self.columns))
+
     def fit(self, frame: pl.DataFrame) -> Self:
         """Learn categories, medians and scales; ModelError if no column varies."""
         self.columns = []
@@ -70,22 +76,34 @@ class Encoder:
         return self
 
     def transform(self, frame: pl.DataFrame) -> np.ndarray:
-        """(n, m) float64; ModelError naming a column that is absent or of another type."""
+        """(n, m) float64; ModelError naming a column that is absent or of another type.
+
+        A row becomes the same, to the last bit, whatever rows stand beside it.
+        """
         matrix = np.empty((frame.height, len(self.columns)))
-        source, values = None, np.empty(0)
-        for j, column in enumerate(self.columns):
-            if column.source not in frame.columns:
-                raise ModelError(
-                    f"features: column {column.source!r} is missing; the model was fitted with "
-                    "it. Build the features again, or train without it."
-                )
-            if column.role == "category":
-                matrix[:, j] = _equals(frame[column.source], column)
-                continue
-            if column.source != source:  # a number and its 0/1 column read the values once
-                source, values = column.source, _values(frame, column.source)
-            matrix[:, j] = self._number(values, column)
+        frame = frame.select(self._sources(frame))
+        numbers = self._columns("number")
+        fill, mean, std = (
+            np.array([getattr(column, name) for column in numbers.values()])
+            for name in ("fill", "mean", "std")
+        )
+        for start in range(0, frame.height, BLOCK_ROWS):
+            block = matrix[start : start + BLOCK_ROWS]
+            rows = frame.slice(start, BLOCK_ROWS)
+            self._fill_missing(block, rows)
+            self._fill_categories(block, rows)
+            values = _values(rows, [column.source for column in numbers.values()])
+            if self.scale:
+                values = self._logged(values)
+                values = (np.where(np.isnan(values), fill, values) - mean) / std
+            block[:, list(numbers)] = values
         return matrix
+
+    def only(self, columns: np.ndarray) -> Self:
+        """The encoder of these columns (k,) of the matrix alone."""
+        encoder = type(self)(self.scale, self.log)
+        encoder.columns = [self.columns[j] for j in columns]
+        return encoder
 
     def shares(self, weights: np.ndarray) -> dict[str, float]:
         """Weights (m,) >= 0 of the matrix's columns, summed per feature and made to sum to 1."""
@@ -116,7 +134,7 @@ class Encoder:
         return encoder
 
     def _numbers(self, source: str, frame: pl.DataFrame) -> list[Encoded]:
-        values = self._logged(_values(frame, source))
+        values = self._logged(_values(frame, [source])[:, 0])
         missing = np.isnan(values)
         share = float(missing.mean()) if len(values) else 1.0
         if share == 1:
@@ -136,13 +154,41 @@ class Encoder:
             columns.append(_flag(source, "missing", share))
         return columns
 
-    def _number(self, values: np.ndarray, column: Encoded) -> np.ndarray:
-        if column.role == "missing":
-            return np.isnan(values)
-        if not self.scale:
-            return values
-        values = self._logged(values)
-        return (np.where(np.isnan(values), column.fill, values) - column.mean) / column.std
+    def _columns(self, role: str) -> dict[int, Encoded]:
+        """Place in the matrix -> column, of those with this role."""
+        return {j: column for j, column in enumerate(self.columns) if column.role == role}
+
+    def _sources(self, frame: pl.DataFrame) -> list[str]:
+        """The features that the matrix is made of; ModelError if the frame has not all of them."""
+        schema = frame.schema
+        kinds = {column.source: column.role == "category" for column in self.columns}
+        for source, is_text in kinds.items():
+            if source not in schema:
+                raise ModelError(
+                    f"features: column {source!r} is missing; the model was fitted with "
+                    "it. Build the features again, or train without it."
+                )
+            if schema[source] != pl.Null and _is_text(schema[source]) != is_text:
+                raise ModelError(
+                    f"features: column {source!r} is of type {schema[source]}; the model was fitted "
+                    f"with {'text' if is_text else 'numbers'}. Ask with features.matrix's own, or train again."
+                )
+        return list(kinds)
+
+    def _fill_missing(self, block: np.ndarray, rows: pl.DataFrame) -> None:
+        columns = self._columns("missing")
+        values = _values(rows, [column.source for column in columns.values()])
+        block[:, list(columns)] = np.isnan(values)
+
+    def _fill_categories(self, block: np.ndarray, rows: pl.DataFrame) -> None:
+        """1 where the text is the column's category; each text is looked up once."""
+        places: dict[str, dict[str, int]] = {}
+        for j, column in self._columns("category").items():
+            places.setdefault(column.source, {})[column.value] = j
+        for source, of in places.items():
+            known = rows[source].cast(pl.String).cast(pl.Enum(list(of)), strict=False)
+            code = known.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+            block[:, list(of.values())] = code[:, np.newaxis] == np.arange(len(of))
 
     def _logged(self, values: np.ndarray) -> np.ndarray:
         return np.sign(values) * np.log1p(np.abs(values)) if self.log else values
@@ -157,27 +203,15 @@ def _flag(source: str, role: str, share: float, value: str | None = None) -> Enc
     return Encoded(source, role, value, 0.0, share, float(np.sqrt(share * (1 - share))))
 
 
-def _values(frame: pl.DataFrame, source: str) -> np.ndarray:
-    """(n,) float64 of a numeric column; null, NaN and infinities are NaN."""
-    series = frame[source]
-    if _is_text(series.dtype):
-        raise _other_type(series, "numbers")
-    values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
+def _values(frame: pl.DataFrame, sources: list[str]) -> np.ndarray:
+    """(n, k) float64 of numeric columns; null, NaN and infinities are NaN.
+
+    All at once: a call per column takes longer than its work on a few thousand rows.
+    """
+    if not sources:
+        return np.empty((frame.height, 0))
+    values = frame.select(pl.col(sources).cast(pl.Float64)).to_numpy()
     return np.where(np.isfinite(values), values, np.nan)
-
-
-def _equals(series: pl.Series, column: Encoded) -> np.ndarray:
-    """(n,) of 0 and 1: where the text is the column's category."""
-    if not _is_text(series.dtype) and series.dtype != pl.Null:
-        raise _other_type(series, "text")
-    return (series.cast(pl.String) == column.value).fill_null(False).to_numpy()
-
-
-def _other_type(series: pl.Series, fitted: str) -> ModelError:
-    return ModelError(
-        f"features: column {series.name!r} is of type {series.dtype}; the model was fitted with "
-        f"{fitted}. Build the features again, or train again."
-    )
 
 
 def _categories(source: str, series: pl.Series) -> list[Encoded]:

@@ -8,18 +8,21 @@ import numpy as np
 from behavsql.frames import Table
 from behavsql.models.base import Model, at_most, labels, loss
 from behavsql.models.encoding import Encoder
-from behavsql.models.smearing import smearing_factor, unlogged
+from behavsql.models.smearing import smearing_factor, unlogged, unlogged_sql
 
 if TYPE_CHECKING:
     import lightgbm
 
-MOST_ROUNDS = 600
-PATIENCE = 30  # rounds without a better valid loss before stopping
+    from behavsql.compile import Form
+
+MOST_ROUNDS = 100  # a round is a tree, and every split costs planning once it is SQL
+PATIENCE = 20  # rounds without a better valid loss before stopping
 SEARCH_ROWS = 300_000  # configurations are compared on at most so many rows
 ONE_THREAD_ROWS = 20_000  # up to here threads on a busy machine wait more than they work
 
 COMMON = {
-    "learning_rate": 0.05,
+    "learning_rate": 0.1,
+    "max_depth": 6,  # steps of a walk through a tree
     "feature_fraction": 0.8,
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
@@ -31,9 +34,9 @@ COMMON = {
 
 # From quick and cautious to slow and flexible; the first is the one objectives are compared with.
 SHAPES = (
-    {"num_leaves": 15, "min_data_in_leaf": 50, "lambda_l2": 5.0},
-    {"num_leaves": 31, "min_data_in_leaf": 20, "lambda_l2": 1.0},
-    {"num_leaves": 31, "min_data_in_leaf": 100, "lambda_l2": 10.0, "feature_fraction": 0.5},
+    {"num_leaves": 8, "min_data_in_leaf": 50, "lambda_l2": 5.0},
+    {"num_leaves": 15, "min_data_in_leaf": 20, "lambda_l2": 1.0},
+    {"num_leaves": 15, "min_data_in_leaf": 100, "lambda_l2": 10.0, "feature_fraction": 0.5},
 )
 
 # `label` log1p: fitted to log(1 + y), brought back by the smearing factor.
@@ -98,6 +101,16 @@ class LightGBM(Model):
         matrix = self._encoder.transform(table.features)
         raw = self._booster.predict(matrix, num_threads=self._threads(len(matrix)))
         return self._answer(raw, self._smearing)
+
+    def to_sql(self, form: "Form") -> str:
+        from behavsql.compile import encoder, lightgbm_text, trees
+
+        columns = self._encoder.columns
+        roots, objective = lightgbm_text.read(
+            self._text, lambda j, *split: encoder.atom(columns[j], form, *split)
+        )
+        total = f"list_sum({trees.leaf_values(roots, form)})"
+        return form.bind(lightgbm_text.output(total, objective, form), self._answer_sql)
 
     def save(self) -> dict[str, bytes]:
         more = {"encoder": self._encoder.to_dict(), "smearing": self._smearing}
@@ -178,3 +191,9 @@ class LightGBM(Model):
         if self.kind == "binary":
             return raw
         return np.maximum(raw if smearing is None else unlogged(raw, smearing), 0.0)
+
+    def _answer_sql(self, raw: str) -> str:
+        if self.kind == "binary":
+            return raw
+        answer = raw if self._smearing is None else unlogged_sql(raw, self._smearing)
+        return f"greatest({answer}, 0e0)"

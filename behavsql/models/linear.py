@@ -9,8 +9,9 @@ import numpy as np
 from behavsql.frames import Table
 from behavsql.models.base import at_most, labels, loss
 from behavsql.models.encoding import Encoder
-from behavsql.models.smearing import smearing_factor, unlogged
+from behavsql.models.smearing import smearing_factor, unlogged, unlogged_sql
 from behavsql.models.weights import WeightedSum
+from behavsql.quoting import literal
 
 SEARCH_ROWS = 50_000  # penalties are compared on at most so many rows
 MOST_ROWS = 500_000  # and the chosen one is fitted on at most so many
@@ -99,6 +100,11 @@ class Linear(WeightedSum):
         smearing = self._params["smearing"]
         answer = sums if smearing is None else unlogged(sums, smearing)
         return np.clip(answer, 0.0, MOST * self._params["largest"])
+
+    def _answer_sql(self, total: str) -> str:
+        smearing = self._params["smearing"]
+        answer = total if smearing is None else unlogged_sql(total, smearing)
+        return f"greatest(least({answer}, {literal(MOST * self._params['largest'])}), 0e0)"
 
 
 def _weights(matrix: np.ndarray, target: np.ndarray, choice: Choice) -> tuple[np.ndarray, float]:

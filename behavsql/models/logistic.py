@@ -109,3 +109,6 @@ class Logistic(WeightedSum):
 
     def _answer(self, sums: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-np.clip(sums, -500, 500)))
+
+    def _answer_sql(self, total: str) -> str:
+        return f"1e0 / (1e0 + exp(-greatest(least({total}, 500e0), -500e0)))"

@@ -1,21 +1,23 @@
 """The textbook network: two hidden layers of 64, one output, Adam, early stopping."""
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from behavsql.frames import Table
 from behavsql.models.base import Model, labels
+from behavsql.models.dense_layers import DenseLayers
 from behavsql.models.encoding import Encoder
 from behavsql.models.quiet_keras import import_keras
+from behavsql.quoting import literal
+
+if TYPE_CHECKING:
+    from behavsql.compile import Form
 
 UNITS = (64, 64)
 MOST_EPOCHS = 30
 PATIENCE = 4  # epochs without a better valid loss before stopping
 STEPS = 150  # batches in an epoch, roughly: the batch grows with the number of rows
-PREDICT_ROWS = 16_384
 IMPORTANCE_ROWS = 2_000
 
 
@@ -27,7 +29,8 @@ class MLP(Model):
                    label whose mean is asked for, and calmer than squared error on long tails
     Importance is the mean |gradient| of the output before its activation, times the standard
     deviation of the column, over rows of train. Fitting seeds Python's and numpy's global
-    generators too, for that is how Keras is made repeatable.
+    generators too, for that is how Keras is made repeatable. Predicting needs no Keras, see
+    dense_layers.py.
     """
 
     name: ClassVar[str] = "mlp"
@@ -42,9 +45,9 @@ class MLP(Model):
         matrix = self._matrix(train)
         keras = import_keras(self.threads)
         keras.utils.set_random_seed(self.seed)
-        self._network = _network(matrix.shape[1], self.kind)
+        network = _network(matrix.shape[1], self.kind)
         batch = _batch_size(len(train))
-        history = self._network.fit(
+        history = network.fit(
             matrix,
             _column(label / self._unit),
             validation_data=(self._matrix(valid), _column(valid_label / self._unit)),
@@ -53,39 +56,33 @@ class MLP(Model):
             callbacks=[keras.callbacks.EarlyStopping(patience=PATIENCE, restore_best_weights=True)],
             verbose=0,
         ).history
+        self._layers = DenseLayers.of(network.layers)
         self._params = {"units": list(UNITS), "batch_size": batch, **_summary(history)}
         rows = np.random.default_rng(self.seed).permutation(len(matrix))[:IMPORTANCE_ROWS]
-        gradients = _gradients(matrix[rows], self._network.get_weights())
+        gradients = _gradients(matrix[rows], network.get_weights())
         self._importance = self._encoder.shares(gradients * self._encoder.spread)
         return self
 
     def predict(self, table: Table) -> np.ndarray:
-        keras = import_keras(self.threads)
-        matrix = self._matrix(table)
-        # Calling the network outright, not through predict(): nothing is traced or compiled.
-        parts = [
-            keras.ops.convert_to_numpy(self._network(matrix[start : start + PREDICT_ROWS]))
-            for start in range(0, len(matrix), PREDICT_ROWS)
-        ]
-        return np.concatenate([np.empty(0), *(part[:, 0] for part in parts)]) * self._unit
+        return self._layers.predict(self._encoder.transform(table.features))[:, 0] * self._unit
+
+    def to_sql(self, form: "Form") -> str:
+        from behavsql.compile import encoder, network
+
+        inputs, order = encoder.scaled_list(self._encoder, form)
+        answer = network.dense(inputs, order, self._layers.layers, form)
+        return f"{answer} * {literal(self._unit)}"
 
     def save(self) -> dict[str, bytes]:
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "network.keras"
-            self._network.save(path)
-            card = self._card(encoder=self._encoder.to_dict(), unit=self._unit)
-            return {**card, path.name: path.read_bytes()}
+        card = self._card(encoder=self._encoder.to_dict(), unit=self._unit)
+        return {**card, "network.npz": self._layers.to_bytes()}
 
     @classmethod
     def load(cls, kind: str, files: dict[str, bytes]) -> Self:
         model = cls(kind)
         card = model._read_card(files)
         model._encoder, model._unit = Encoder.from_dict(card["encoder"]), card["unit"]
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "network.keras"
-            path.write_bytes(files[path.name])
-            load_model = import_keras().saving.load_model
-            model._network = load_model(path, compile=False, safe_mode=True)
+        model._layers = DenseLayers.from_bytes(files["network.npz"])
         return model
 
     def _matrix(self, table: Table) -> np.ndarray:

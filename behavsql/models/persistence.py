@@ -1,11 +1,15 @@
 """Reference: the next window will be like the last one."""
 
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from behavsql.frames import Table
 from behavsql.models.base import Model, labels
+from behavsql.quoting import literal
+
+if TYPE_CHECKING:
+    from behavsql.compile import Form
 
 
 class Persistence(Model):
@@ -37,6 +41,18 @@ class Persistence(Model):
         else:
             answer = np.maximum(last, 0.0)
         return np.where(np.isnan(last), self._params["mean"], answer).astype(np.float64)
+
+    def features(self, task: str) -> tuple[str, ...]:
+        return (f"{task}_last_window",)
+
+    def to_sql(self, form: "Form") -> str:
+        last = form.last_window()
+        if self.kind == "binary":
+            after_1, after_0 = literal(self._params["after_1"]), literal(self._params["after_0"])
+            answer = f"CASE WHEN {last} > 0 THEN {after_1} WHEN {last} <= 0 THEN {after_0} END"
+        else:
+            answer = f"CASE WHEN {last} > 0 THEN {last} WHEN {last} <= 0 THEN 0e0 END"
+        return f"coalesce({answer}, {literal(self._params['mean'])})"
 
     def save(self) -> dict[str, bytes]:
         return self._card()

@@ -1,11 +1,15 @@
 """Reference: everybody gets the mean of train."""
 
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from behavsql.frames import Table
 from behavsql.models.base import Model, labels
+from behavsql.quoting import literal
+
+if TYPE_CHECKING:
+    from behavsql.compile import Form
 
 
 class Prevalence(Model):
@@ -21,6 +25,12 @@ class Prevalence(Model):
 
     def predict(self, table: Table) -> np.ndarray:
         return np.full(len(table), self._params["mean"])
+
+    def features(self, task: str) -> tuple[str, ...]:
+        return ()
+
+    def to_sql(self, form: "Form") -> str:
+        return literal(self._params["mean"])
 
     def save(self) -> dict[str, bytes]:
         return self._card()

@@ -1,4 +1,4 @@
-"""A hundred trees, each on a resample of the rows, splitting on random features."""
+"""Sixty trees, each on a resample of the rows, splitting on random features."""
 
 from typing import ClassVar, Self
 
@@ -7,7 +7,9 @@ from behavsql.models.base import at_most, labels, loss
 from behavsql.models.encoding import Encoder
 from behavsql.models.tree_model import TreeModel
 
-TREES = 100
+TREES = 60
+MOST_LEAVES = 48  # with the depth: what keeps the forest small once it is SQL
+MOST_DEPTH = 8
 SEARCH_TREES = 10  # enough to tell leaf sizes apart
 LEAF_SIZES = (20, 80)
 ROWS_PER_TREE = 5_000  # drawn anew for each tree: bounds time and file, and trees differ more
@@ -41,6 +43,8 @@ class RandomForest(TreeModel):
             "rows_per_tree": min(len(train), ROWS_PER_TREE),
             "max_features": "sqrt",
             "min_samples_leaf": size,
+            "max_leaf_nodes": MOST_LEAVES,
+            "max_depth": MOST_DEPTH,
             "valid_loss": loss(self.kind, valid_label, self._trees.predict(valid_matrix)),
         }
         return self
@@ -52,6 +56,8 @@ class RandomForest(TreeModel):
         return cls(
             n_estimators=trees,
             min_samples_leaf=leaf_size,
+            max_leaf_nodes=MOST_LEAVES,
+            max_depth=MOST_DEPTH,
             max_samples=min(rows, ROWS_PER_TREE),
             max_features="sqrt",
             n_jobs=self.threads,

@@ -5,6 +5,8 @@ Source: N. Duan, 1983, Smearing estimate: a nonparametric retransformation metho
 
 import numpy as np
 
+from behavsql.quoting import literal
+
 LARGEST_LOG = 50.0  # beyond it exp is no amount anybody spends, and later overflows
 
 
@@ -16,3 +18,8 @@ def smearing_factor(logged: np.ndarray, fitted: np.ndarray) -> float:
 def unlogged(fitted: np.ndarray, factor: float) -> np.ndarray:
     """(n,) expected y = exp(fitted) factor - 1."""
     return np.exp(np.minimum(fitted, LARGEST_LOG)) * factor - 1
+
+
+def unlogged_sql(fitted: str, factor: float) -> str:
+    """`unlogged` in SQL."""
+    return f"exp(least({fitted}, {literal(LARGEST_LOG)})) * {literal(factor)} - 1e0"

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sklearn.tree import BaseDecisionTree
+
+    from behavsql.compile.trees import Tree
 
 CHUNK = 2048  # rows walked together, few enough that they stay in the processor's cache
 
@@ -72,6 +76,20 @@ class TreeArrays:
                 node = np.where(go_left, self.left.take(node), self.right.take(node))
             total += self.value.take(node)
         return total / len(self.roots)
+
+    def nested(self, atom: "Callable[[int], int]") -> "list[Tree]":
+        """The trees for the compiler; `atom` gives the place of a column of the matrix."""
+        from behavsql.compile.trees import Split, below_float32
+
+        def node(i: int) -> "Tree":
+            if self.left[i] == i:
+                return float(self.value[i])
+            return Split(
+                atom(int(self.feature[i])), below_float32(self.threshold[i]),
+                bool(self.missing_go_left[i]), node(self.left[i]), node(self.right[i]),
+            )  # fmt: skip
+
+        return [node(root) for root in self.roots]
 
     def to_bytes(self) -> bytes:
         """A compressed .npz with one array per field."""

@@ -1,6 +1,6 @@
 """What the scikit-learn tree models share: encoding, storage and prediction by arrays."""
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import polars as pl
@@ -9,6 +9,10 @@ from behavsql.frames import Table
 from behavsql.models.base import Model
 from behavsql.models.encoding import Encoder
 from behavsql.models.tree_arrays import TreeArrays, as_float32
+from behavsql.quoting import literal
+
+if TYPE_CHECKING:
+    from behavsql.compile import Form
 
 
 class TreeModel(Model):
@@ -16,6 +20,13 @@ class TreeModel(Model):
 
     def predict(self, table: Table) -> np.ndarray:
         return self._trees.predict(self._matrix(table.features))
+
+    def to_sql(self, form: "Form") -> str:
+        from behavsql.compile import encoder, trees
+
+        columns = self._encoder.columns
+        roots = self._trees.nested(lambda j: encoder.atom(columns[j], form))
+        return f"list_sum({trees.leaf_values(roots, form)}) / {literal(float(len(roots)))}"
 
     def save(self) -> dict[str, bytes]:
         card = self._card(encoder=self._encoder.to_dict())

@@ -1,7 +1,7 @@
 """What the two linear models share: a weighted sum of encoded features."""
 
 from abc import abstractmethod
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import polars as pl
@@ -9,6 +9,9 @@ import polars as pl
 from behavsql.frames import Table
 from behavsql.models.base import Model
 from behavsql.models.encoding import Encoder
+
+if TYPE_CHECKING:
+    from behavsql.compile import Form
 
 
 class WeightedSum(Model):
@@ -19,6 +22,16 @@ class WeightedSum(Model):
 
     def predict(self, table: Table) -> np.ndarray:
         return self._answer(self._sum(table.features))
+
+    def to_sql(self, form: "Form") -> str:
+        from behavsql.compile.weighted_sum import weighted_sum
+
+        total = weighted_sum(self._encoder, self._coefficients, self._intercept, form)
+        return form.bind(total, self._answer_sql)
+
+    @abstractmethod
+    def _answer_sql(self, total: str) -> str:
+        """`_answer` in SQL, of the name of a weighted sum."""
 
     @abstractmethod
     def _answer(self, sums: np.ndarray) -> np.ndarray:
@@ -46,4 +59,6 @@ class WeightedSum(Model):
         self._importance = encoder.shares(np.abs(coefficients) * encoder.spread)
 
     def _sum(self, features: pl.DataFrame) -> np.ndarray:
-        return self._encoder.transform(features) @ self._coefficients + self._intercept
+        matrix = self._encoder.transform(features)
+        # Not `@`: there a row's last bits depend on which rows stand beside it.
+        return np.einsum("ij,j->i", matrix, self._coefficients) + self._intercept

@@ -18,7 +18,7 @@ from behavsql.errors import ConfigError, nearest
 from behavsql.plan import changes
 from behavsql.plan.records import History, Record
 from behavsql.plan.steps import JUDGE as JUDGE
-from behavsql.plan.steps import TELLS, Goal, Step, all_steps
+from behavsql.plan.steps import OF_MODELS, Goal, Step, all_steps
 from behavsql.plan.steps import all_params as all_params
 from behavsql.plan.steps import settings_params as settings_params
 
@@ -115,7 +115,7 @@ def _judged(steps: list[Step], history: History, forced: Mapping[str, str]) -> l
         above = next((roots[name] for name in step.parents if name in roots), None)
         if step.verb == "resolve" and not above and step.name not in forced:
             skipped = _stay_skipped(step, history)
-        is_of_task = step.verb in TELLS or step.name.startswith("labels.")
+        is_of_task = step.verb in OF_MODELS or step.name.startswith("labels.")
         is_certain = True
         if step.name in forced:
             found = Cause(forced[step.name], step.name)
@@ -148,7 +148,7 @@ def _stay_skipped(resolve: Step, history: History) -> frozenset[str]:
 def _own_cause(step: Step, history: History) -> Cause | None:
     """As `cause`, but nothing is missing of a task that was refused, or skipped for its events."""
     closed = history.skipped if step.verb == "sql" else history.skipped | history.refused
-    is_of_task = step.verb in TELLS or step.name.startswith("labels.")
+    is_of_task = step.verb in OF_MODELS or step.name.startswith("labels.")
     return None if is_of_task and step.task in closed else cause(step, history)
 
 

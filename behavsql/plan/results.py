@@ -37,7 +37,7 @@ class Results:
             return {VERDICTS: content.fingerprint(self.con, tasks.VERDICTS)}
         if step.verb in TELLS:
             rows = self.rows(step)
-            learned = rows if step.verb == "train" else {}
+            learned = rows | {f"fitted[{step.task}]": self.new} if step.verb == "train" else {}
             return {f"models[{step.task}]": self.new} | learned | _only(rows, "latest")
         if old is None or not before:
             return dict.fromkeys(self._made(step), self.new)

@@ -11,12 +11,13 @@ from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
 from behavsql.models import MODEL_SETS, MODELS, REFERENCES
 from behavsql.plan import content
-from behavsql.plan.changes import Parts, text
+from behavsql.plan.changes import Parts, digest, text
 from behavsql.plan.source_parts import source_parts
 
 BEFORE_MODELS = 5  # the last stage that is built before training
 JUDGE = "judge tasks"
 TELLS = ("train", "score")  # verbs that make models speak
+OF_MODELS = (*TELLS, "compile")  # verbs of one task's models
 VERDICTS = "verdicts"  # its result: which tasks are asked
 # Settings that an ingest and meta.tasks find out: parameter -> the result that holds it.
 FOUND_PARAMS = {"latest_possible_at": "raw.clock", "bucket": "meta.clock"}
@@ -56,7 +57,7 @@ class Step:
 
     @property
     def task(self) -> str:
-        """The task of a label file, a training or a scoring."""
+        """The task of a label file, a training, a scoring or a compilation."""
         return self.name.partition(" ")[2] or self.name.partition(".")[2]
 
 
@@ -111,7 +112,11 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     features = [file.table for file in catalog.feature_files()]
     read = ("cutoffs.cutoffs", "meta.tasks", "meta.clock", *features, *labels, VERDICTS)
     yield Step("features.matrix", "matrix", read, package)
+    read = ("features.matrix", "meta.tasks", "meta.clock", VERDICTS)
+    yield Step("live.views", "live", read, _live_parts(catalog, config) | package)
     yield from (_model_step(file, config, goal) for file in asked)
+    for file in asked:
+        yield Step(f"compile {file.name}", "compile", (f"fitted[{file.name}]",), package)
     yield from (step for step in tables if step.file.stage_number > BEFORE_MODELS)
     read = ("predictions.scored", "staging.users", "meta.tasks", VERDICTS)
     yield Step("main.customers", "present", read, package)
@@ -143,6 +148,14 @@ def _sql_step(file: SqlFile, catalog: Catalog, config: Config, models: list[str]
             reads.append(name)
     reads += [FOUND_PARAMS[name] for name in file.params if name in FOUND_PARAMS]
     return Step(file.table, "sql", tuple(dict.fromkeys(reads)), parts, file)
+
+
+def _live_parts(catalog: Catalog, config: Config) -> Parts:
+    """What the live views say: the SQL files, the settings these read, the words for roles."""
+    files = [file for file in catalog.files.values() if file.stage_number <= BEFORE_MODELS]
+    told = [(file.table, file.digest) for file in (*catalog.macros, *files)]
+    params = {f"settings.{name}": text(value) for name, value in settings_params(config).items()}
+    return {"sql files": digest(told), "types": digest(config.roles())} | params
 
 
 def _task_parts(catalog: Catalog, config: Config) -> Parts:
@@ -191,7 +204,9 @@ def _model_step(file: SqlFile, config: Config, goal: Goal) -> Step:
 def _linked(steps: list[Step]) -> list[Step]:
     """Every step with the steps behind what it reads; publishing reads what all the others made."""
     owners = {"meta.clock": "meta.tasks", VERDICTS: JUDGE}
-    owners |= {f"models[{step.task}]": step.name for step in steps if step.verb in TELLS}
+    for step in steps:
+        if step.verb in TELLS:
+            owners |= {f"models[{step.task}]": step.name, f"fitted[{step.task}]": step.name}
     linked = []
     for step in steps:
         if step.verb == "publish":

@@ -1,10 +1,10 @@
 -- purpose: every usable event once, typed, in UTC, sorted by user and time
 -- grain:   user_id, event_id
--- inputs:  raw.events, raw.types, raw.sources, raw.not_products, raw.bots
+-- inputs:  raw.events, raw.types, raw.sources, raw.not_products, raw.bots, staging.repeats
 -- params:  min_date, latest_possible_at, max_value, max_quantity
 -- check:   user_id is not null and event_at is not null
 -- check:   role is not null and previous_at <= event_at
--- version: 2
+-- version: 3
 with
 
 accepted as (
@@ -24,24 +24,25 @@ accepted as (
     left join raw.types as types on types.event_type = lower(events.event_type)
     left join raw.bots as bots on bots.user_agent = events.user_agent
     left join raw.not_products as not_products
-        on not_products.source = events.source
-        and not_products.item_id = events.item_id
+        on not_products.source = events.source and not_products.item_id = events.item_id
     where rejection_rule(
         events.user_id, bots.user_agent, events.event_at, events.unread_at, events.unread_value,
         coalesce(types.role, 'action'), events.value, events.quantity,
         case when sources.has_dates then getvariable('min_date') end,
         case when sources.has_dates then getvariable('latest_possible_at') end,
         sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
-    ) is null
+    ) is null and events.rowid not in (select raw_row from staging.repeats)
 ),
 
 -- Two rows of one user at one time with one fingerprint are one event. The role leads it, so that
 -- of what happens at once a view comes before a purchase; without a rule it is the file's order.
+-- What was inserted stands behind all that, as it was inserted.
 fingerprinted as (
     select
         accepted.* exclude (category, title, user_agent, attributes, dedupe),
         case dedupe
             when 'none' then cast(raw_row as ubigint)
+            when 'inserted' then (cast(255 as ubigint) << 56) + cast(raw_row as ubigint)
             else (cast(enum_code(role) as ubigint) << 56) + (case dedupe
                 when 'key' then hash(item_id, event_type)
                 else hash(source, item_id, event_type, value, quantity, category, title, attributes)
@@ -59,8 +60,7 @@ placed as (
         lag(event_at) over in_time_order as previous_at,
         lag(fingerprint) over in_time_order as previous_fingerprint,
     from fingerprinted
-    window in_time_order
-        as (partition by fingerprinted.user_id order by event_at, fingerprint, raw_row)
+    window in_time_order as (partition by user_id order by event_at, fingerprint, raw_row)
 )
 
 select
