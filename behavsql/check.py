@@ -10,6 +10,7 @@ import duckdb
 
 from behavsql import check_tables, parity, pipeline, plan, rollback, time_travel, transform
 from behavsql.catalog import Catalog, check_lock, locked_versions
+from behavsql.compile import registry
 from behavsql.config import Config
 from behavsql.database_file import DamagedError, open_file, reading
 from behavsql.errors import ConfigError, SourceError, SqlFileError, WarehouseError, nearest
@@ -212,6 +213,11 @@ def _published(
                 f"{warehouse.published}: view {view} cannot be selected: {error.splitlines()[0]}. "
                 f"Run `behavsql build -s publish`."
                 for view, error in broken_views(published)
+            ]
+            found += [
+                f"{warehouse.published}: function {name} cannot be called: {error}. "
+                f"Run `behavsql build -s publish`."
+                for name, error in registry.broken(published)
             ]
     except WarehouseError as error:
         return "not readable", [str(error)]

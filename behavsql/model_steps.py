@@ -1,4 +1,4 @@
-"""The steps of a run that are about one task's models: train, score, compile."""
+"""The steps of a run that are about models: train, score, compile, and the views that ask them."""
 
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,8 @@ def score(run: "Run", step: Step) -> int:
     return score.score_task(run.con, step.task, run.config.settings)
 
 
-def compile_(run: "Run", step: Step) -> tuple[int, str]:
-    """Store the published model's functions; the rows they were compared on, and what came of it."""
+def compile_(run: "Run", step: Step) -> int:
+    """Store the published model's functions; the rows they were compared on."""
     from behavsql import parity
     from behavsql.compile.step import compile_task
 
@@ -42,15 +42,55 @@ def compile_(run: "Run", step: Step) -> tuple[int, str]:
     found = compile_task(run.con, one, run.config.settings)
     for warning in found.warnings:
         run.progress.say(f"  {step.task}: {warning}")
-    return found.rows, found.told
+    run.note = found.told
+    return found.rows
+
+
+def live(run: "Run", step: Step) -> int:
+    """Make the views of `live`, `live.<task>` for every task with a function; how many there are."""
+    from behavsql import live, parity
+    from behavsql.compile import CompileError, profile, registry
+    from behavsql.compile.scorer import Scorer
+
+    run.note = live.create(run.con, run.catalog, run.config)
+    count = 0 if run.note else len(live.VIEWS)
+    exact = registry.functions(run.con)
+    asked = {task.name: task for task in tasks.ready(run.con)}
+    for one in parity.published_models(run.con):
+        if one.task in live.RESERVED:
+            run.progress.say(f"  no live.{one.task}: the name is taken; name the task otherwise")
+            continue
+        live.drop_task_view(run.con, one.task)
+        if run.note or f"predict_{one.task}" not in exact:
+            continue
+        try:
+            scorer = Scorer.of(*parity.load(run.con, one), profile.types(run.con), one.task)
+        except CompileError as error:  # a stale model, whose task is not trained anew in this run
+            run.progress.say(f"  no live.{one.task}: {error}")
+            continue
+        score = scorer.row.over_columns(scorer.row_score)
+        query = f"select user_id, {score} as score from {live.FEATURES}"
+        told = live.create_task_view(
+            run.con, run.catalog, run.config, asked[one.task], query, one.model, one.version,
+            scorer.features,
+        )  # fmt: skip
+        if told:
+            run.progress.say(f"  {told}")
+        count += not told
+    return count
+
+
+VERBS = {"train": train, "score": score, "compile": compile_, "live": live}
 
 
 def forget(run: "Run", task: str) -> None:
     """Take away a task's models and functions, and the records of having made them."""
-    from behavsql import model_tables
+    from behavsql import live, model_tables
     from behavsql.compile import step
 
     if task in model_tables.trained(run.con):
         step.forget(run.con, task)
+        if task not in live.RESERVED:
+            live.drop_task_view(run.con, task)
     model_tables.forget(run.con, task)
     records.forget(run.con, run.history, [f"{verb} {task}" for verb in OF_MODELS])

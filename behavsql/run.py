@@ -18,6 +18,7 @@ from behavsql import (
     transform,
 )
 from behavsql.catalog import Catalog
+from behavsql.compile import registry
 from behavsql.config import Config
 from behavsql.inbox import create as create_inbox
 from behavsql.partitions import Partitions
@@ -183,6 +184,8 @@ class Run:
 
     def _work(self, step: Step) -> int | None:
         """What the step's verb does; the rows it made."""
+        if step.verb in model_steps.VERBS:
+            return model_steps.VERBS[step.verb](self, step)
         return getattr(self, f"_{step.verb}")(step)
 
     @contextmanager
@@ -260,21 +263,6 @@ class Run:
         model_tables.prepare(self.con)  # for the SQL files that read them, should no task be asked
         return generated.build_matrix(self.con, self.catalog, tasks.ready(self.con))
 
-    def _live(self, step: Step) -> None:
-        from behavsql import live
-
-        self.note = live.create(self.con, self.catalog, self.config)
-
-    def _train(self, step: Step) -> None:
-        model_steps.train(self, step)
-
-    def _score(self, step: Step) -> int:
-        return model_steps.score(self, step)
-
-    def _compile(self, step: Step) -> int:
-        rows, self.note = model_steps.compile_(self, step)
-        return rows
-
     def _present(self, step: Step) -> int:
         trained = model_steps.trained(self)
         asked = [task for task in tasks.ready(self.con) if task.name in trained]
@@ -287,6 +275,8 @@ class Run:
         self.history.roots[step.name] = found.root
         with self._line(step, found) as line:
             create_inbox(self.con, self.config)
+            for told in registry.drop_broken(self.con):  # every function is called once
+                self.progress.say(f"  {told}")
             generated.build_lineage(self.con, self.steps)
             describe.comment_tables(self.con)
             generated.build_columns(self.con)

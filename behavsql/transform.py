@@ -8,6 +8,7 @@ import duckdb
 from behavsql import describe
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
+from behavsql.compile import registry
 from behavsql.errors import SqlFileError
 from behavsql.plan import records
 from behavsql.quoting import identifier, literal
@@ -25,7 +26,7 @@ def prepare(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
 
 def drop_gone(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[str]:
     """Drop what SQL files made that are gone now; the tasks whose label file was among them."""
-    known = {macro.name for macro in catalog.macros} | _functions_of_models(con)
+    known = {macro.name for macro in catalog.macros} | set(registry.functions(con))
     for (name,) in con.execute(
         "select distinct function_name from duckdb_functions() where not internal "
         "and function_type = 'macro' and database_name = current_database() order by 1"
@@ -48,16 +49,6 @@ def drop_gone(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[str]:
         gone_steps = [table, table.replace("labels.", "train ", 1)]
         con.execute("delete from meta.builds where step in (?, ?)", gone_steps)
     return [table.removeprefix("labels.") for table in gone if table.startswith("labels.")]
-
-
-def _functions_of_models(con: duckdb.DuckDBPyConnection) -> set[str]:
-    known = con.execute(
-        "select 1 from duckdb_tables() where schema_name = 'models' and table_name = 'parity' "
-        "and database_name = current_database()"
-    ).fetchall()
-    if not known:
-        return set()
-    return {name for (name,) in con.execute("select macro from models.parity").fetchall()}
 
 
 def set_params(con: duckdb.DuckDBPyConnection, params: Mapping[str, object]) -> None:

@@ -66,7 +66,7 @@ def asked_more(project: Path, sample: Path) -> Path:
 
 
 def test_the_readme_shows_its_queries() -> None:
-    assert (len(QUERIES), len(LABEL_QUERIES)) == (3, 2)
+    assert (len(QUERIES), len(LABEL_QUERIES)) == (4, 2)
     assert len(LABEL.splitlines()) < 20
 
 

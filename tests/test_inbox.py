@@ -413,7 +413,7 @@ def test_a_version_from_before_shows_the_rows_in_its_inbox(made, warehouse, rows
 
 def test_a_version_without_the_table_stays_without_and_loses_nothing(made, warehouse, rows):
     with duckdb.connect(str(warehouse.published)) as con:
-        con.execute("drop table live.inbox")  # as an earlier behavsql published it
+        con.execute("drop schema live cascade")  # as an earlier behavsql published it
     build(made, select=["publish"], progress=QUIET)
     _three(warehouse.published)
     roll_back(made)

@@ -226,7 +226,7 @@ def test_an_ingest_cut_short_is_done_again_whatever_ran_since(tmp_path, monkeypa
                 build(made, progress=QUIET)
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert _due(made)["raw.events"] == STOPPED
-    assert build(made, progress=QUIET).steps[:2] == ("raw.events", "staging.events")
+    assert build(made, progress=QUIET).steps[:2] == ("raw.events", "staging.repeats")
     assert _due(made) == {}
 
 

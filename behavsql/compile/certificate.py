@@ -10,8 +10,9 @@ import polars as pl
 
 from behavsql import frames, parity
 from behavsql.compile import edge_rows
-from behavsql.compile.macros import BATCH, ROW, Macro
+from behavsql.compile.macros import Macro
 from behavsql.compile.profile import Feature
+from behavsql.compile.registry import BATCH, ROW
 from behavsql.compile.scorer import Scorer
 from behavsql.config import Settings
 from behavsql.frames import Table

@@ -20,6 +20,7 @@ from behavsql.quoting import identifier, literal
 NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT",
            "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")  # fmt: skip
 NUMBER = "{}::DOUBLE"
+TEXTS = ("VARCHAR", "ENUM")
 READ_AS = {"DATE": "datediff('day', DATE '1970-01-01', {}::DATE)::DOUBLE",
            "TIMESTAMP": "epoch_us({}::TIMESTAMP)::DOUBLE"}  # fmt: skip
 FINITE = "CASE WHEN isfinite({0}) THEN {0} END"
@@ -60,7 +61,7 @@ class Form(ABC):
     def number_at(self, feature: str, zero_is_missing: bool = False) -> int:
         """The position of a number among the atoms, from 1."""
         type_ = self._type(feature)
-        if self.is_text(feature):
+        if type_ in TEXTS:
             raise CompileError(
                 f"feature {feature}: is {type_}; the model reads it as a number. Train it again."
             )
@@ -91,7 +92,7 @@ class Form(ABC):
 
     def is_text(self, feature: str) -> bool:
         """Whether a feature is a category."""
-        return self._type(feature) in ("VARCHAR", "ENUM")
+        return self._type(feature) in TEXTS
 
     def atoms(self, column: Callable[[str], str]) -> list[str]:
         """The atoms as SQL over the columns that `column` names."""
@@ -119,7 +120,7 @@ class Form(ABC):
                 f"Train it again."
             )
         type_ = self._types[feature].partition("(")[0]
-        if type_ not in (*NUMBERS, *READ_AS, "VARCHAR", "ENUM"):
+        if type_ not in (*NUMBERS, *READ_AS, *TEXTS):
             raise CompileError(
                 f"feature {feature}: is {type_}; SQL models read numbers, booleans, dates, "
                 f"timestamps and text. Cast it in its SQL file."

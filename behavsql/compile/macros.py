@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from behavsql import describe
 from behavsql.compile.profile import Feature
+from behavsql.compile.registry import BATCH, ROW, WHATIF, dropped
 from behavsql.compile.scorer import Scorer
 from behavsql.parity import Published
 from behavsql.quoting import identifier, literal
 
-ROW, WHATIF, BATCH = "row", "whatif", "batch"
 COMMENT_WIDTH = 100
 
 
@@ -44,12 +44,6 @@ class Macro:
     def drop(self) -> str:
         """The statement that takes it away again."""
         return dropped(self.name, self.form)
-
-
-def dropped(name: str, form: str) -> str:
-    """The statement that takes a function away, if it is there."""
-    kind = "MACRO TABLE" if form == BATCH else "MACRO"
-    return f"DROP {kind} IF EXISTS {identifier(name)}"
 
 
 def macros(one: Published, scorer: Scorer, features: list[Feature]) -> list[Macro]:

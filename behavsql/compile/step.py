@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 import duckdb
 
 from behavsql import parity
-from behavsql.compile import certificate, profile
+from behavsql.compile import certificate, profile, registry
 from behavsql.compile.certificate import TOLERANCE, Certificate
 from behavsql.compile.errors import CompileError
-from behavsql.compile.macros import dropped, macros
+from behavsql.compile.macros import macros
 from behavsql.compile.scorer import Scorer
 from behavsql.config import Settings
 from behavsql.parity import Published
 from behavsql.progress import counted
-from behavsql.quoting import identifier, literal
+from behavsql.quoting import literal
 
 KEPT_VERSIONS = 3  # of a task's functions, the newest among them
 
@@ -55,7 +55,7 @@ def compile_task(con: duckdb.DuckDBPyConnection, one: Published, settings: Setti
         scorer = Scorer.of(model, calibrator, profile.types(con), one.task)
     except CompileError as error:
         found.warnings.append(f"{one.model} is not in SQL: {error}")
-        _write(con, one, None, str(error))
+        registry.write(con, _row(one, None, str(error)))
         return found
     features = profile.read(con, one.task)
     written = macros(one, scorer, features)
@@ -65,21 +65,20 @@ def compile_task(con: duckdb.DuckDBPyConnection, one: Published, settings: Setti
         con, one, model, calibrator, scorer, written, features, settings
     )
     for proof in found.certificates:
-        _write(con, one, proof, proof.reason)
+        registry.write(con, _row(one, proof, proof.reason))
         if proof.is_exact:
             found.macros.append(proof.macro.name)
         else:
             con.execute(proof.macro.drop)
             found.warnings.append(f"{proof.macro.name} is not published: it {proof.reason}")
-    found.warnings += _drop_old(con, one)
+    is_old = f"task = {literal(one.task)} and {registry.IS_VERSION}"
+    registry.drop(con, f"{is_old} and version <= {one.version - KEPT_VERSIONS}")
     return found
 
 
-def _write(
-    con: duckdb.DuckDBPyConnection, one: Published, proof: Certificate | None, reason: str | None
-) -> None:
-    """A row of `models.parity`; without a proof, of a model that has no SQL."""
-    row = {
+def _row(one: Published, proof: Certificate | None, reason: str | None) -> dict[str, object]:
+    """What `models.parity` says of a function; without a proof, of a model that has no SQL."""
+    return {
         "macro": proof.macro.name if proof else f"predict_{one.task}",
         "task": one.task,
         "model_id": one.model_id,
@@ -94,40 +93,9 @@ def _write(
         "tolerance": TOLERANCE,
         "count_bytes": len(proof.macro.body) if proof else None,
     }
-    con.execute(
-        f"insert into models.parity ({', '.join(row)}, checked_at) "
-        f"values ({', '.join('?' * len(row))}, now()::timestamp)",
-        list(row.values()),
-    )
 
 
 def forget(con: duckdb.DuckDBPyConnection, task: str, keep_versions: bool = False) -> None:
     """Take away a task's functions with their certificates; the versions stay if they may."""
-    those = f"task = {literal(task)}"
-    if keep_versions:
-        those += " and not (is_published and contains(macro, '__v'))"
-    _drop(con, those)
-
-
-def _drop(con: duckdb.DuckDBPyConnection, those: str) -> list[str]:
-    gone = con.execute(
-        f"select macro, form from models.parity where {those} and form is not null"
-    ).fetchall()
-    for name, form in gone:
-        con.execute(dropped(name, form))
-    con.execute(f"delete from models.parity where {those}")
-    return [name for name, _ in gone]
-
-
-def _drop_old(con: duckdb.DuckDBPyConnection, one: Published) -> list[str]:
-    """Drop versions past the newest few, and those that can no longer be called; what to say."""
-    is_old = f"task = {literal(one.task)} and contains(macro, '__v')"
-    _drop(con, f"{is_old} and version <= {one.version - KEPT_VERSIONS}")
-    told = []
-    for (name,) in con.execute(f"select macro from models.parity where {is_old}").fetchall():
-        try:
-            con.execute(f"select {identifier(name)}(f) from features.latest as f limit 1")
-        except duckdb.Error as error:
-            _drop(con, f"macro = {literal(name)}")
-            told.append(f"{name} is dropped: {next(iter(str(error).splitlines()), '')}")
-    return told
+    kept = f" and not (is_published and {registry.IS_VERSION})" if keep_versions else ""
+    registry.drop(con, f"task = {literal(task)}{kept}")

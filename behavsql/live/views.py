@@ -15,6 +15,10 @@ from behavsql.live.statement import NotLiveError, Relation, Relations
 from behavsql.quoting import identifier, literal
 from behavsql.tasks import Task
 
+VIEWS = ("events", "features")
+RESERVED = {*VIEWS, "inbox", "types"}  # no task can be called so here
+# Both views are ordered, as features.latest is; it also keeps DuckDB 2.0 from waiting for ever: a LIMIT
+# that streams straight from a right join, which its optimizer may make of a left one, never ends.
 FEATURES = "features"  # what a task's scoring query reads live.features as
 # As in clock.py, on the day of asking: what is in the future at the build is not for ever.
 TOMORROW = f"date_trunc('day', {inbox.NOW}) + interval '1 day'"
@@ -38,6 +42,7 @@ def create(con: duckdb.DuckDBPyConnection, catalog: Catalog, config: Config) -> 
         with _opened(con, catalog, config) as relations:
             events = relations.statement({}, "select * from staging.events")
             features = relations.statement({}, _matrix(con, catalog, relations))
+            features += " order by cutoffs.user_id"
     except NotLiveError as error:
         return f"no live.features: {error}"
     for name, query in (("events", events), ("features", features)):
@@ -60,7 +65,8 @@ def create_task_view(
         f"select scored.user_id, cast(scored.score as double) as {measure}, "
         f"asked.cutoff_at as as_of, {literal(model)} as model, "
         f"cast({int(model_version)} as integer) as model_version "
-        f"from ({score}) as scored inner join asked on asked.user_id = scored.user_id"
+        f"from ({score}) as scored inner join asked on asked.user_id = scored.user_id "
+        "order by scored.user_id"
     )
     try:
         with _opened(con, catalog, config) as relations:

@@ -112,11 +112,12 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     features = [file.table for file in catalog.feature_files()]
     read = ("cutoffs.cutoffs", "meta.tasks", "meta.clock", *features, *labels, VERDICTS)
     yield Step("features.matrix", "matrix", read, package)
-    read = ("features.matrix", "meta.tasks", "meta.clock", VERDICTS)
-    yield Step("live.views", "live", read, _live_parts(catalog, config) | package)
     yield from (_model_step(file, config, goal) for file in asked)
     for file in asked:
         yield Step(f"compile {file.name}", "compile", (f"fitted[{file.name}]",), package)
+    compiled = [f"compile {file.name}" for file in asked]
+    read = ("features.matrix", "meta.tasks", "meta.clock", VERDICTS, *compiled)
+    yield Step("live.views", "live", read, _live_parts(catalog, config) | package)
     yield from (step for step in tables if step.file.stage_number > BEFORE_MODELS)
     read = ("predictions.scored", "staging.users", "meta.tasks", VERDICTS)
     yield Step("main.customers", "present", read, package)
