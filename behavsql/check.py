@@ -170,7 +170,7 @@ def _ledger(
 def _models(
     con: duckdb.DuckDBPyConnection, config: Config, due: set[str], missing: set[str]
 ) -> tuple[str, list[str]]:
-    """Every published model against `models.scores`, and those against `predictions.<task>`."""
+    """Every published model against `models.scores`, those against `predictions.<task>`, and functions."""
     if missing and "models.models" not in check_tables.here(con):
         return "none yet", []
     found = []
@@ -185,7 +185,8 @@ def _models(
         # A model that waits to be trained again would be shown features it does not know.
         if one.task not in outdated:
             found += parity.compare_scores(con, one, config.settings)
-        found += parity.compare_predictions(con, one)
+        # Functions are held against the predictions, as far as these are right.
+        found += [*parity.compare_predictions(con, one)] or [*parity.compare_functions(con, one)]
     left_out = f"; not compared, out of date: {', '.join(outdated)}" if outdated else ""
     return f"{counted(len(published), 'published model')}{left_out}", found
 

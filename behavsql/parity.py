@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import numpy as np
 
+from behavsql.compile import registry
 from behavsql.config import Settings
 from behavsql.errors import ModelError
 from behavsql.quoting import identifier, literal
@@ -35,6 +36,10 @@ class Published:
     @property
     def again(self) -> str:
         return f"Run `behavsql build -s {self.task}+`."
+
+    @property
+    def compile_again(self) -> str:
+        return f'Run `behavsql build -s "compile {self.task}+"`.'
 
 
 @dataclass
@@ -209,3 +214,29 @@ def compare_predictions(con: duckdb.DuckDBPyConnection, one: Published) -> Itera
             f"predictions.{one.task}: column {measure} is not the score in models.scores for "
             f"{differ:,} of {rows:,} users. Run `behavsql build -s predictions.scored+`."
         )
+
+
+def compare_functions(con: duckdb.DuckDBPyConnection, one: Published) -> Iterator[str]:
+    """Where the stored functions say of features.latest something else than `predictions.<task>`."""
+    measure = "probability" if one.kind == "binary" else "amount"
+    shown = f"{identifier('predictions', one.task)} as shown"
+    answers = {
+        f"predict_{one.task}": f"select user_id, {identifier(f'predict_{one.task}')}(f) as score "
+        "from features.latest as f",
+        f"score_{one.task}": f"from {identifier(f'score_{one.task}')}('features.latest')",
+    }
+    for name in answers.keys() & registry.functions(con).keys():
+        try:
+            rows, differ = con.execute(
+                f"select count(*), count(*) filter ((abs(answers.score - shown.{measure}) "
+                f"<= {TOLERANCE} * greatest(1, abs(shown.{measure}))) is not true) "
+                f"from {shown} left join ({answers[name]}) as answers using (user_id)"
+            ).fetchall()[0]
+        except duckdb.Error as error:
+            yield f"function {name}: {str(error).splitlines()[0]}. {one.compile_again}"
+            continue
+        if differ:
+            yield (
+                f"function {name}: differs from predictions.{one.task} for {differ:,} of {rows:,} "
+                f"users; allowed is {TOLERANCE:g}. {one.compile_again}"
+            )

@@ -309,6 +309,19 @@ def test_a_tampered_prediction_is_found(made):
     assert "for 1 of " in message
 
 
+def test_a_function_that_says_something_else_is_found(made):
+    _spoil(
+        made, "create or replace macro predict_purchase(f) as 0.5",
+        "drop macro table score_purchase",
+    )  # fmt: skip
+    messages = _found(made, "models")
+    assert any(
+        message.startswith("function predict_purchase: differs from predictions.purchase for ")
+        and 'Run `behavsql build -s "compile purchase+"`.' in message for message in messages
+    ), messages  # fmt: skip
+    assert any(message.startswith("function score_purchase: ") for message in messages), messages
+
+
 def test_scores_that_are_missing_or_of_nobody_are_counted(made):
     one = "(select min(user_id) from models.scores where split = 'latest')"
     _spoil(
