@@ -64,6 +64,13 @@ def test_three_ways_to_ask_one_model(task: str, con: duckdb.DuckDBPyConnection, 
     assert max(differences) < 1e-9
 
 
+def test_no_row_is_no_score(con: duckdb.DuckDBPyConnection, rows: Rows) -> None:
+    assert rows(
+        con, "select predict_purchase((select f from features.latest as f where false))"
+    ) == [(None,)]
+    assert rows(con, "select predict_purchase(null)") == [(None,)]
+
+
 def test_by_the_models_name_and_by_its_version(con: duckdb.DuckDBPyConnection, rows: Rows) -> None:
     model = rows(con, "select model from models.models where task = 'churn' and is_published")[0][0]
     assert functions(con, "churn") == {

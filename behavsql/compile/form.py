@@ -147,10 +147,12 @@ class RowForm(Form):
     def over_row(self, expression: str, row: str) -> str:
         """The expression for a row `row`, unpacked once: each `f.x` would repack all of it.
 
-        Every feature is qualified: an unknown one must be an error, not an outer column.
+        NULL for no row. Every feature is qualified: an unknown one must be an error, not an outer
+        column.
         """
         atoms = ", ".join(self.atoms(lambda feature: f"_r.{identifier(feature)}"))
-        return self._over(f"list_transform([{row}], lambda _r: [{atoms}])", expression)
+        known = f"list_filter([{row}], lambda _r: _r IS NOT NULL)"
+        return self._over(f"list_transform({known}, lambda _r: [{atoms}])", expression)
 
     def over_columns(self, expression: str) -> str:
         """The expression over bare columns, or arguments, named like the features."""

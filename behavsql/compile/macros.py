@@ -80,6 +80,7 @@ class _Words:
 
     def __init__(self, one: Published, scorer: Scorer, features: list[Feature]) -> None:
         measure = "probability (0-1)" if one.kind == "binary" else f"expected {one.kind}"
+        self.task = one.task
         self.what = f"{measure} of {one.task}, by {one.model} version {one.version}, calibrated"
         read = [feature for feature in features if feature.name in scorer.features]
         rest = [feature.name for feature in features if feature.name not in scorer.features]
@@ -91,7 +92,8 @@ class _Words:
 
     def row(self, name: str) -> str:
         example = f"select user_id, {name}(f) from features.latest as f"
-        return f"{self.what}, for a row of features.\nExample: {example}\n{self.reads}"
+        who = f"Scores any row; predictions.{self.task} has those who are asked."
+        return f"{self.what}, for a row of features.\n{who}\nExample: {example}\n{self.reads}"
 
     def whatif(self, name: str) -> str:
         what = f"{self.what}, for the features one gives; the others are as usual in train."
