@@ -9,7 +9,7 @@ import pytest
 from conftest import Heard, Shop, project
 
 from behavsql import parity
-from behavsql.compile import CompileError
+from behavsql.compile import CompileError, registry
 from behavsql.compile.step import compile_task, forget
 from behavsql.database_file import open_file
 from behavsql.models.decision_tree import DecisionTree
@@ -211,15 +211,15 @@ def test_versions_stand_side_by_side_and_the_oldest_go(
 
 
 def test_a_version_whose_features_are_gone_is_dropped_and_said(
-    work: duckdb.DuckDBPyConnection, shop: Shop
+    work: duckdb.DuckDBPyConnection,
 ) -> None:
     one = published(work, "churn")
     name = f"predict_churn__{one.model}__v0"
     work.execute(f"create macro {name}(f) as list_transform([f], lambda r: r.gone)[1]")
     work.execute("insert into models.parity (macro, task, model, version, form, is_published) "
                  "values (?, 'churn', ?, 0, 'row', true)", [name, one.model])  # fmt: skip
-    found = compile_task(work, one, shop.config.settings)
-    assert any(warning.startswith(f"{name} is dropped: ") for warning in found.warnings)
+    (told,) = registry.drop_broken(work)
+    assert told.startswith(f"{name} is dropped, it cannot be called any more: ")
     assert name not in functions(work, "churn")
 
 

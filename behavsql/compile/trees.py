@@ -19,7 +19,7 @@ class Split:
     """A row goes left where the atom is <= threshold, or missing and `missing_left`."""
 
     atom: int
-    threshold: float  # finite
+    threshold: float  # not inf, which leaves have in `_Lists`
     missing_left: bool
     left: "Split | float"
     right: "Split | float"
@@ -153,14 +153,16 @@ def below_float32(threshold: float) -> float:
     scikit-learn's trees compare in single precision; rounding never reverses an order, so that one
     comparison in double precision says the same.
     """
-    largest = np.finfo(np.float32).max
+    largest = float(np.finfo(np.float32).max)
     if threshold >= largest:  # as_float32 clips there
         return MOST_VALUE
-    low = np.float32(max(threshold, float(-largest)))
+    if threshold < -largest:
+        return -np.inf  # nothing is so small, once it is clipped
+    low = np.float32(threshold)
     # Compared as Python floats: numpy would round the threshold to float32 first.
     if float(low) > threshold:
         low = np.nextafter(low, np.float32(-np.inf))
-    if low == largest:
+    if float(low) == largest:
         return MOST_VALUE
     middle = (float(low) + float(np.nextafter(low, np.float32(np.inf)))) / 2
     return middle if np.float32(middle) <= low else float(np.nextafter(middle, -np.inf))
