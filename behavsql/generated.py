@@ -4,11 +4,13 @@ import duckdb
 
 from behavsql import describe, transform
 from behavsql.catalog import Catalog
+from behavsql.compile.form import NUMBERS, TEXTS
 from behavsql.errors import SqlFileError
 from behavsql.plan import Step
 from behavsql.quoting import identifier, literal
 from behavsql.tasks import Task
 
+SCALARS = (*NUMBERS, *TEXTS)
 KEYS = ("user_id", "cutoff_at")
 ROWS_AT_ONCE = 500_000  # of the matrix, while it is joined: 1 GB with 250 columns
 
@@ -19,7 +21,7 @@ def build_matrix(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[T
     Lists go to `features.sequences` only, a view: a list for every user and cutoff would be most of
     the file. Each task adds `<task>_last_window`: its own label for the window that ends at the
     cutoff, NULL where the user was not asked about that task.
-    Raises SqlFileError if two files make the same column.
+    Raises SqlFileError if two files make the same column, or one is of a type no model reads.
     """
     scalars, lists = feature_columns(con, catalog)
     _fill_matrix(con, scalars, tasks)
@@ -101,6 +103,12 @@ def feature_columns(
                     f"each feature has one file. Rename one of them."
                 )
             owners[column] = file.where
+            if not type_.endswith("[]") and type_.partition("(")[0] not in SCALARS:
+                raise SqlFileError(
+                    f"{file.where}: column {column} is of type {type_}; a feature is a number, a "
+                    f"boolean, a text or a list. Say a time as one before the cutoff: "
+                    f"datediff('day', {column}, cutoffs.cutoff_at)."
+                )
             kind = lists if type_.endswith("[]") else scalars
             kind.setdefault(file.name, []).append(column)
     return scalars, lists

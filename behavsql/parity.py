@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from behavsql.calibration import Calibrator
     from behavsql.models.base import Model
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-9  # of the score, relative where it is above 1
 BATCH_ROWS = 200_000
 SAMPLED_ROWS = 20_000  # of the test cutoffs
 

@@ -25,7 +25,7 @@ from behavsql.partitions import Partitions
 from behavsql.plan import Cause, records
 from behavsql.plan.records import History, Record
 from behavsql.plan.results import Results, is_before_models
-from behavsql.plan.steps import OF_MODELS, TELLS, Step, own_parts
+from behavsql.plan.steps import NOT_UNDONE, OF_MODELS, TELLS, Step, own_parts
 from behavsql.progress import Line, Progress
 from behavsql.publishing import publish
 from behavsql.quoting import identifier
@@ -165,11 +165,8 @@ class Run:
         started = time.perf_counter()
         old = self.history.records.get(step.name)
         before = self.results.before(step) if old and not self.full else {}
-        # DuckDB writes to one database a transaction, and raw is one of its own; and functions that
-        # fail when they are tried would end it. Either, cut short, is not recorded: the next build
-        # starts it again.
-        is_whole = step.verb not in ("ingest", "compile")
-        with self._transaction() if is_whole else nullcontext():
+        is_undone = step.verb not in NOT_UNDONE  # if it is cut short
+        with self._transaction() if is_undone else nullcontext():
             with self._line(step, found) as line:
                 self.note = ""
                 line.rows = self._work(step)

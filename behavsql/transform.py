@@ -27,12 +27,14 @@ def prepare(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
 def drop_gone(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[str]:
     """Drop what SQL files made that are gone now; the tasks whose label file was among them."""
     known = {macro.name for macro in catalog.macros} | set(registry.functions(con))
-    for (name,) in con.execute(
-        "select distinct function_name from duckdb_functions() where not internal "
-        "and function_type = 'macro' and database_name = current_database() order by 1"
+    for name, type_ in con.execute(
+        "select distinct function_name, function_type from duckdb_functions() where not internal "
+        "and function_type in ('macro', 'table_macro') and database_name = current_database() "
+        "order by all"
     ).fetchall():
         if name not in known:
-            con.execute(f"drop macro {identifier(name)}")
+            kind = "macro" if type_ == "macro" else "macro table"
+            con.execute(f"drop {kind} {identifier(name)}")
     made = con.execute(
         "select distinct step from meta.builds where version is not null order by step"
     ).fetchall()

@@ -412,6 +412,17 @@ def test_two_files_that_make_one_column_are_refused(made):
     assert not (made.warehouse / "behaviour.duckdb").exists()
 
 
+def test_a_date_is_no_feature(made):
+    _write(
+        made,
+        "4_features/kinds.sql",
+        FEATURE.replace("count(distinct", "current_date as seen_on,\n    count(distinct"),
+    )
+    with pytest.raises(SqlFileError) as caught:
+        build(made, progress=QUIET)
+    assert "kinds.sql: column seen_on is of type DATE; a feature is a number" in str(caught.value)
+
+
 def test_too_much_rejected_stops_the_build_and_says_what(made):
     EVENTS.with_columns(pl.when(pl.int_range(pl.len()) % 3 > 0).then("user")).write_parquet(
         made.folder / "events.parquet"

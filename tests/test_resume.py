@@ -14,6 +14,7 @@ from conftest import QUICK, cut_short, project
 from test_incremental import FEATURE
 
 from behavsql import pipeline, run
+from behavsql.compile import certificate
 from behavsql.errors import SqlFileError
 from behavsql.pipeline import build, dry_run
 from behavsql.progress import Progress
@@ -43,6 +44,10 @@ build(config.from_dict(data, Path(sys.argv[1]), "behavsql.toml"), progress=Progr
 """
 
 pytestmark = pytest.mark.usefixtures("quick")
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _due(made) -> dict[str, str]:
@@ -113,6 +118,23 @@ def test_an_ingest_that_was_cut_short_is_done_again(tmp_path, monkeypatch):
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert _due(made) == {"raw.events": STOPPED}
     assert build(made, progress=QUIET).steps[:2] == ("raw.events", "staging.repeats")
+    assert _due(made) == {}
+
+
+def test_a_compilation_that_was_cut_short_is_done_again(tmp_path, rows, monkeypatch):
+    """Even if nothing it is made from has changed: the functions are gone."""
+    made = project(tmp_path, EVENTS, only=("purchase",))
+    path = build(made, progress=QUIET).path
+    functions = "select distinct function_name from duckdb_functions() where function_name like '%purchase%' order by 1"
+    before = rows(path, functions)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(certificate, "certify", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            build(made, select=["compile purchase"], progress=QUIET)
+    assert _due(made) == {"compile purchase": STOPPED}
+    assert "compile purchase" in build(made, progress=QUIET).steps
+    assert rows(path, functions) == before
     assert _due(made) == {}
 
 

@@ -16,14 +16,13 @@ from behavsql.compile.registry import BATCH, ROW
 from behavsql.compile.scorer import Scorer
 from behavsql.config import Settings
 from behavsql.frames import Table
-from behavsql.parity import Published
+from behavsql.parity import TOLERANCE, Published
 from behavsql.quoting import identifier, literal
 
 if TYPE_CHECKING:
     from behavsql.calibration import Calibrator
     from behavsql.models.base import Model
 
-TOLERANCE = 1e-9  # of the score, relative where it is above 1
 SAID = "_said"  # the column with what Python answers, beside the features
 
 

@@ -16,13 +16,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from behavsql.compile.errors import CompileError
 from behavsql.quoting import identifier, literal
 
-# DuckDB types that count as numbers, and how each becomes a DOUBLE, as frames.load does it.
+# The DuckDB types of features: what counts as a number, and what as a category.
 NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT",
            "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")  # fmt: skip
 NUMBER = "{}::DOUBLE"
 TEXTS = ("VARCHAR", "ENUM")
-READ_AS = {"DATE": "datediff('day', DATE '1970-01-01', {}::DATE)::DOUBLE",
-           "TIMESTAMP": "epoch_us({}::TIMESTAMP)::DOUBLE"}  # fmt: skip
 FINITE = "CASE WHEN isfinite({0}) THEN {0} END"
 # LightGBM's kZeroThreshold, single precision: what is nearer to zero than that is zero.
 ZERO = 1.0000000180025095e-35
@@ -65,9 +63,9 @@ class Form(ABC):
             raise CompileError(
                 f"feature {feature}: is {type_}; the model reads it as a number. Train it again."
             )
-        template = READ_AS.get(type_, NUMBER)
+        template = NUMBER
         if zero_is_missing:
-            template = template.replace("{}", "{0}")
+            template = NUMBER.replace("{}", "{0}")
             template = f"CASE WHEN abs({template}) > {literal(ZERO)} THEN {template} END"
         return self._atom(feature, template)
 
@@ -120,10 +118,10 @@ class Form(ABC):
                 f"Train it again."
             )
         type_ = self._types[feature].partition("(")[0]
-        if type_ not in (*NUMBERS, *READ_AS, *TEXTS):
+        if type_ not in (*NUMBERS, *TEXTS):
             raise CompileError(
-                f"feature {feature}: is {type_}; SQL models read numbers, booleans, dates, "
-                f"timestamps and text. Cast it in its SQL file."
+                f"feature {feature}: is {type_}; SQL models read numbers, booleans and text. "
+                f"Cast it in its SQL file."
             )
         return type_
 

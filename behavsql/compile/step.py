@@ -6,12 +6,12 @@ import duckdb
 
 from behavsql import parity
 from behavsql.compile import certificate, profile, registry
-from behavsql.compile.certificate import TOLERANCE, Certificate
+from behavsql.compile.certificate import Certificate
 from behavsql.compile.errors import CompileError
 from behavsql.compile.macros import macros
 from behavsql.compile.scorer import Scorer
 from behavsql.config import Settings
-from behavsql.parity import Published
+from behavsql.parity import TOLERANCE, Published
 from behavsql.progress import counted
 from behavsql.quoting import literal
 

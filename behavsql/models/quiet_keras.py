@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 
+POOLS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+
 
 def import_keras(threads: int | None = None):
     """The keras module; the variable alone no longer silences TensorFlow 2.21's first lines.
@@ -14,7 +16,7 @@ def import_keras(threads: int | None = None):
     """
     if "keras" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        for pool in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS") if threads else ():
+        for pool in POOLS if threads else ():
             os.environ.setdefault(pool, str(threads))
         with _errors_held_back():
             import keras

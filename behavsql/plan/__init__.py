@@ -18,7 +18,7 @@ from behavsql.errors import ConfigError, nearest
 from behavsql.plan import changes
 from behavsql.plan.records import History, Record
 from behavsql.plan.steps import JUDGE as JUDGE
-from behavsql.plan.steps import OF_MODELS, Goal, Step, all_steps
+from behavsql.plan.steps import NOT_UNDONE, OF_MODELS, Goal, Step, all_steps
 from behavsql.plan.steps import all_params as all_params
 from behavsql.plan.steps import settings_params as settings_params
 
@@ -73,8 +73,8 @@ def cause(step: Step, history: History) -> Cause | None:
         return Cause("built by an earlier behavsql", step.name)
     if told := changes.difference(old.parts, step.parts, step.file.where if step.file else ""):
         return Cause(told, step.name)
-    if step.verb == "ingest" and was_stopped and step.name not in history.roots:
-        return Cause(STOPPED, step.name)  # the raw file may be half written
+    if step.verb in NOT_UNDONE and was_stopped and step.name not in history.roots:
+        return Cause(STOPPED, step.name)
     moved = _moved(step, old, history)
     if moved is None:
         return None

@@ -49,7 +49,9 @@ class History:
     """What earlier runs left behind, and what this one does to it."""
 
     records: dict[str, Record] = field(default_factory=dict)
-    stopped: frozenset[str] = frozenset()  # the step in which the last run ended early; the ingest
+    stopped: frozenset[str] = (
+        frozenset()
+    )  # the step in which the last run ended early, see _stopped
     skipped: frozenset[str] = frozenset()  # tasks without labels: disabled, or without their events
     refused: frozenset[str] = frozenset()  # tasks whose labels did not do
     lost: Mapping[str, str] = field(default_factory=dict)  # step -> why its result is not there
@@ -116,9 +118,10 @@ def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
 
 
 def _stopped(con: duckdb.DuckDBPyConnection, known: Mapping[str, set[str]]) -> frozenset[str]:
-    """The step in which the last run ended early; the ingest, if any run did so and none has since.
+    """The step in which the last run ended early; what is NOT_UNDONE, if no run has done it since.
 
-    Any other step is undone where it ends early, an ingest leaves a raw file that is half written.
+    Any other step is undone where it ends early: these leave a raw file that is half written, or
+    functions that are gone.
     """
     if "step" not in known["meta.runs"]:
         return frozenset()
@@ -126,7 +129,7 @@ def _stopped(con: duckdb.DuckDBPyConnection, known: Mapping[str, set[str]]) -> f
         "select runs.step from meta.runs as runs left join meta.builds as builds "
         "on builds.step = runs.step and builds.run_id >= runs.run_id "
         "where runs.status <> 'done' and runs.step is not null and builds.step is null "
-        "and (runs.step = 'raw.events' or runs.run_id = (select max(run_id) from meta.runs))"
+        "and (runs.step = 'raw.events' or runs.step like 'compile %' or runs.run_id = (select max(run_id) from meta.runs))"
     ).fetchall()
     return frozenset(step for (step,) in rows)
 

@@ -18,6 +18,10 @@ BEFORE_MODELS = 5  # the last stage that is built before training
 JUDGE = "judge tasks"
 TELLS = ("train", "score")  # verbs that make models speak
 OF_MODELS = (*TELLS, "compile")  # verbs of one task's models
+# Verbs outside a transaction, so that what they did stays, half done, where they are cut short.
+# DuckDB writes to one database a transaction, and raw is one of its own; and functions that fail
+# when they are tried would end it.
+NOT_UNDONE = ("ingest", "compile")
 VERDICTS = "verdicts"  # its result: which tasks are asked
 # Settings that an ingest and meta.tasks find out: parameter -> the result that holds it.
 FOUND_PARAMS = {"latest_possible_at": "raw.clock", "bucket": "meta.clock"}
