@@ -161,6 +161,11 @@ class Settings(_Section):
     max_train_cutoffs: int = Field(24, ge=3)
     memory_limit: str | None = Field(None, pattern=r"^\d+(\.\d+)? ?(MB|GB|MiB|GiB)$")
     threads: int | None = Field(None, ge=1)
+    time_budget: Duration | None = None  # for all trainings of a run together
+    tune: bool = False  # search the models' options
+    trials: int = Field(30, ge=1, le=10_000)  # of each model, where it is tuned
+    search: Literal["tpe", "random"] = "tpe"
+    select_features: bool = False  # train on the features that are worth it, instead of all
     partitions: int = Field(1, ge=1, le=256)  # parts of the users that are worked on at once
     publish_mode: str = Field("0640", pattern=r"^0[0-7]{3}$")
 

@@ -7,9 +7,11 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from behavsql import sequences
 from behavsql.config import Settings
 from behavsql.plan import content
 from behavsql.quoting import identifier, literal
+from behavsql.sequences import Sequences
 
 NOT_FEATURES = ("split", "label", "user_code", "is_fit_half", "user_id", "cutoff_at")
 
@@ -27,6 +29,8 @@ class Table:
     last_window: np.ndarray  # (n,) float64: the task's own label one window earlier, NaN = unknown
     task: str  # "purchase"
     kind: str  # "binary" | "count" | "amount"
+    sequences: Sequences | None = None  # the last events of each question, where a model reads them
+    horizon_days: float = float("nan")  # how far ahead is asked; NaN = unknown
 
     def rows(self, mask: np.ndarray) -> Self:
         """Only the questions where the boolean `mask` (n,) is true, in the same order."""
@@ -36,6 +40,7 @@ class Table:
             label=None if self.label is None else self.label[mask],
             users=self.users[mask],
             last_window=self.last_window[mask],
+            sequences=None if self.sequences is None else self.sequences.rows(mask),
         )
 
     def __len__(self) -> int:
@@ -63,11 +68,13 @@ def load(
     max_train_rows: int,
     seed: int,
     only: str = "true",
+    with_sequences: bool = False,
 ) -> Asked:
     """Pull one task's questions, features and labels through Arrow, ordered by user and cutoff.
 
     Train rows past `max_train_rows` are left out whole users at a time, by a hash of the user.
     only: a SQL condition on `asked` (user_id, cutoff_at, split); rows that do not meet it stay out.
+    with_sequences: the events before each question too.
     """
     share = _train_share(con, task, max_train_rows)
     query = _query(con, task, share, seed, only)
@@ -76,21 +83,26 @@ def load(
         unlabelled(frame.drop(NOT_FEATURES), task, kind),
         label=frame["label"].fill_null(float("nan")).to_numpy(),
         users=frame["user_code"].to_numpy().view(np.int64),
+        horizon_days=_horizon_days(con, task),
     )
     keys = frame.select("user_id", "cutoff_at", "split")
+    if with_sequences:
+        table = replace(table, sequences=sequences.load(con, keys))
     return Asked(table, keys, frame["is_fit_half"].to_numpy(), share)
 
 
 def unlabelled(features: pl.DataFrame, task: str, kind: str) -> Table:
     """Rows of features as a model takes them, without labels: of tables that are no questions.
 
-    A `_last_window` that is not among the columns is unknown. Users are not told apart.
+    A `_last_window` that is not among the columns is unknown. Users are not told apart. Where the
+    lists of features.sequences are among them, the events are known.
     """
-    clean = _clean(features)
+    events = Sequences.from_lists(features) if {*sequences.COLUMNS} <= {*features.columns} else None
+    clean = _clean(features.drop(sequences.COLUMNS, strict=False))
     last = np.full(len(clean), np.nan)
     if (name := f"{task}_last_window") in clean.columns:
         last = clean[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    return Table(clean, None, np.zeros(len(clean), np.int64), last, task, kind)
+    return Table(clean, None, np.zeros(len(clean), np.int64), last, task, kind, events)
 
 
 def fingerprints(con: duckdb.DuckDBPyConnection, task: str, settings: Settings) -> dict[str, str]:
@@ -101,6 +113,11 @@ def fingerprints(con: duckdb.DuckDBPyConnection, task: str, settings: Settings) 
         name: content.fingerprint(con, f"({_query(con, task, share, settings.seed, only)})")
         for name, only in wanted.items()
     }
+
+
+def _horizon_days(con: duckdb.DuckDBPyConnection, task: str) -> float:
+    days = "select horizon_days from meta.tasks where task = ?"
+    return con.execute(days, [task]).fetchall()[0][0]
 
 
 def _train_share(con: duckdb.DuckDBPyConnection, task: str, max_train_rows: int) -> float:

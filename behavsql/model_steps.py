@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from behavsql import learned, tasks
+from behavsql.budget import Budget
 from behavsql.plan import records
 from behavsql.plan.steps import OF_MODELS, Step
 
@@ -21,9 +22,15 @@ def train(run: "Run", step: Step) -> None:
     """Fit the step's models; what they are asked about now is scored too."""
     from behavsql import train
 
+    if run.budget is None:
+        due = sum(other.verb == "train" and other.reason is not None for other in run.steps)
+        limit = run.config.settings.time_budget
+        run.budget = Budget(limit.total_seconds() if limit else None, due)
     task = next(task for task in tasks.ready(run.con) if task.name == step.task)
     digests = learned.digests(run.steps, task.name)
-    train.train_task(run.con, task, run.config.settings, step.models, digests, run.progress)
+    train.train_task(
+        run.con, task, run.config.settings, step.models, digests, run.progress, run.budget
+    )
 
 
 def score(run: "Run", step: Step) -> int:

@@ -1,6 +1,8 @@
 """The `models` schema: what was trained, how good it is, what it said, and the models themselves."""
 
 import json
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -11,6 +13,7 @@ from behavsql.config import Settings
 from behavsql.frames import Asked
 from behavsql.metrics import DIRECTION, evaluate, intervals
 from behavsql.plan.changes import Parts
+from behavsql.quoting import identifier, literal
 from behavsql.tasks import Task
 
 if TYPE_CHECKING:
@@ -23,17 +26,22 @@ create table if not exists models.models (
     is_champion boolean, is_published boolean, reason varchar, calibration varchar,
     threshold double, count_train_rows bigint, count_features integer, train_seconds double,
     params varchar, feature_digests varchar, trained_at timestamp, scored_at timestamp,
-    is_worse_on_test boolean
+    is_worse_on_test boolean, score_microseconds double, count_bytes bigint
 );
 create table if not exists models.metrics (
     model_id varchar, split varchar, metric varchar, value double, low double, high double
 );
+create table if not exists models.left_out (task varchar, model varchar, reason varchar);
 create table if not exists models.importance (
     model_id varchar, feature varchar, importance double, rank integer
 );
 create table if not exists models.features (
     task varchar, position integer, feature varchar, data_type varchar, low double, median double,
-    high double, most_frequent varchar, missing_share double
+    high double, most_frequent varchar, missing_share double, is_kept boolean, reason varchar
+);
+create table if not exists models.trials (
+    task varchar, model varchar, trial integer, options varchar, value double, state varchar,
+    seconds double, started_at timestamp, losses varchar, search varchar
 );
 create table if not exists models.parity (
     macro varchar, task varchar, model_id varchar, model varchar, version integer, form varchar,
@@ -45,7 +53,9 @@ create table if not exists models.artifacts (model_id varchar, file varchar, con
 
 # Warehouses of earlier versions lack these.
 _LATER_COLUMNS = {
-    "feature_digests": "varchar", "scored_at": "timestamp", "is_worse_on_test": "boolean"
+    "models.feature_digests": "varchar", "models.scored_at": "timestamp",
+    "models.is_worse_on_test": "boolean", "models.score_microseconds": "double",
+    "models.count_bytes": "bigint", "features.is_kept": "boolean", "features.reason": "varchar",
 }  # fmt: skip
 
 
@@ -70,7 +80,11 @@ def store(
     on_test: dict[str, tuple[dict, dict]] = {}
     for one in trained:
         model_id = f"{task.name}__{one.model.name}"
-        _store_model(con, model_id, version, task, asked, one, champion, published, learned)
+        files = one.model.save() | {
+            "calibration.json": json.dumps(one.calibrator.to_dict()).encode()
+        }
+        size = sum(map(len, files.values()))
+        _store_model(con, model_id, version, task, asked, one, champion, published, learned, size)
         scored = asked.split("valid", "test", *(["latest"] if one is published else []))
         _store_scores(con, model_id, task.name, asked, one, scored)
         _store_metrics(con, model_id, "valid", one.pick, {})
@@ -85,9 +99,8 @@ def store(
                 enumerate(one.model.importance().items(), 1)]  # fmt: skip
         if rows:
             con.executemany("insert into models.importance values (?, ?, ?, ?)", rows)
-        files = one.model.save() | {
-            "calibration.json": json.dumps(one.calibrator.to_dict()).encode()
-        }
+        for name, rows in one.model.tables().items():
+            _store_table(con, name, task.name, model_id, rows)
         for file, content in files.items():
             con.execute("insert into models.artifacts values (?, ?, ?)", [model_id, file, content])
     references = [on_test[one.model.name][0] for one in trained if one.is_reference]
@@ -102,8 +115,9 @@ def store(
 
 def _store_model(
     con: duckdb.DuckDBPyConnection, model_id: str, version: int, task: Task, asked: Asked,
-    one: "Trained", champion: "Trained", published: "Trained", learned: dict[str, Parts],
+    one: "Trained", champion: "Trained", published: "Trained", learned: dict[str, Parts], size: int,
 ) -> None:  # fmt: skip
+    scored = max(int((~asked.split("train")).sum()), 1)
     row = {
         "model_id": model_id, "task": task.name, "model": one.model.name,
         "family": one.model.family, "version": version, "is_champion": one is champion,
@@ -112,12 +126,42 @@ def _store_model(
         "count_train_rows": int(asked.split("train").sum()),
         "count_features": asked.table.features.width, "train_seconds": round(one.seconds, 3),
         "params": json.dumps(one.model.params()), "feature_digests": json.dumps(learned),
+        "score_microseconds": round(one.score_seconds / scored * 1e6, 3), "count_bytes": size,
     }  # fmt: skip
     con.execute(
         f"insert into models.models ({', '.join(row)}, trained_at, scored_at) "
         f"values ({', '.join('?' * len(row))}, now()::timestamp, now()::timestamp)",
         list(row.values()),
     )
+
+
+def store_left_out(con: duckdb.DuckDBPyConnection, task: str, reasons: Mapping[str, str]) -> None:
+    """Replace what is said of a task's models that could not be trained."""
+    con.execute("delete from models.left_out where task = ?", [task])
+    for model, reason in reasons.items():
+        con.execute("insert into models.left_out values (?, ?, ?)", [task, model, reason])
+
+
+def _store_table(
+    con: duckdb.DuckDBPyConnection, name: str, task: str, model_id: str, rows: pl.DataFrame
+) -> None:
+    """Add what a model has to show to `models.<name>`, see Model.tables."""
+    table = identifier("models", name)
+    con.register("shown", rows.to_arrow())
+    select = f"select {literal(task)} as task, {literal(model_id)} as model_id, * from shown"
+    con.execute(f"create table if not exists {table} as {select} limit 0")
+    con.execute(f"insert into {table} by name {select}")
+    con.unregister("shown")
+
+
+def _shown(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The tables of `models` that models made, which are those `prepare` does not know."""
+    own = {*re.findall(r"exists models\.(\w+)", _TABLES), "scores"}
+    found = con.execute(
+        "select table_name from duckdb_columns() where schema_name = 'models' "
+        "and column_name = 'model_id' and database_name = current_database()"
+    ).fetchall()
+    return [name for (name,) in found if name not in own]
 
 
 def _is_worse(metric: str, references: list[dict], spread: dict) -> bool:
@@ -136,8 +180,9 @@ def _is_worse(metric: str, references: list[dict], spread: dict) -> bool:
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
     """Create the `models` tables where they are missing; `models.scores` has the ids' own type."""
     con.execute(_TABLES)
-    for column, type_ in _LATER_COLUMNS.items():
-        con.execute(f"alter table models.models add column if not exists {column} {type_}")
+    for name, type_ in _LATER_COLUMNS.items():
+        table, column = name.split(".")
+        con.execute(f"alter table models.{table} add column if not exists {column} {type_}")
     kinds = con.execute(
         "select distinct data_type from duckdb_columns() where database_name = current_database() "
         "and column_name = 'user_id' and (schema_name, table_name) in "
@@ -159,8 +204,9 @@ def forget(con: duckdb.DuckDBPyConnection, task: str) -> int:
     last = con.execute("select coalesce(max(version), 0) from models.models where task = ?", [task])
     version = last.fetchall()[0][0]
     owned = "(select model_id from models.models where task = ?)"
-    for table in ("metrics", "importance", "artifacts"):
-        con.execute(f"delete from models.{table} where model_id in {owned}", [task])
+    for table in ("metrics", "importance", "artifacts", *_shown(con)):
+        con.execute(f"delete from {identifier('models', table)} where model_id in {owned}", [task])
+    con.execute("delete from models.left_out where task = ?", [task])
     con.execute("delete from models.scores where task = ?", [task])
     con.execute("delete from models.models where task = ?", [task])
     return version

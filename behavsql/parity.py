@@ -138,7 +138,15 @@ def _add(
 
     from behavsql import frames
 
-    asked = frames.load(con, one.task, one.kind, settings.max_train_rows, settings.seed, only)
+    asked = frames.load(
+        con,
+        one.task,
+        one.kind,
+        settings.max_train_rows,
+        settings.seed,
+        only,
+        model.reads != "table",
+    )
     said = asked.keys.with_columns(
         pl.Series("raw_now", model.predict(asked.table) if len(asked.table) else [], pl.Float64)
     )
@@ -161,7 +169,7 @@ def _add(
         both[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
         for name in ("raw", "score", "raw_now")
     )
-    count, worst = _far(raw, now, TOLERANCE)
+    count, worst = _far(raw, now, model.tolerance)
     tally.raw, tally.worst_raw = tally.raw + count, max(tally.worst_raw, worst)
     count, worst = _far(score, calibrator.transform(raw), TOLERANCE)
     tally.score, tally.worst_score = tally.score + count, max(tally.worst_score, worst)

@@ -17,6 +17,7 @@ from behavsql import (
     tasks,
     transform,
 )
+from behavsql.budget import Budget
 from behavsql.catalog import Catalog
 from behavsql.compile import registry
 from behavsql.config import Config
@@ -54,6 +55,7 @@ class Run:
         self.run_id = 0
         self.is_opened = False  # whether verdicts on tasks were taken back, to be given anew
         self.steps: list[Step] = []
+        self.budget: Budget | None = None  # of the trainings, from the first on
         self.note = ""  # what a step has to say of what it made
         self.shared = ""  # the reason of all steps, where they have the same
 

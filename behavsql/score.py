@@ -18,8 +18,9 @@ def score_task(con: duckdb.DuckDBPyConnection, task: str, settings: Settings) ->
     model, calibrator = parity.load(con, one)
     model.threads = settings.threads or model.threads
     asked = frames.load(
-        con, task, one.kind, settings.max_train_rows, settings.seed, "asked.split = 'latest'"
-    )
+        con, task, one.kind, settings.max_train_rows, settings.seed, "asked.split = 'latest'",
+        model.reads != "table",
+    )  # fmt: skip
     raw = model.predict(asked.table) if len(asked.table) else np.empty(0)
     if not np.isfinite(raw).all():
         raise ModelError(

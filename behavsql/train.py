@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
@@ -10,13 +10,14 @@ import numpy as np
 
 from behavsql import frames, model_tables
 from behavsql.bootstrap import Gain
+from behavsql.budget import Budget
 from behavsql.calibration import Calibrator
 from behavsql.compile import profile
 from behavsql.config import Settings
-from behavsql.errors import ModelError
+from behavsql.errors import BehavsqlError, ModelError
 from behavsql.frames import Asked
 from behavsql.metrics import DIRECTION, best_threshold, evaluate, paired_gain
-from behavsql.models import best_reference, model_class
+from behavsql.models import REFERENCES, best_reference, model_class
 from behavsql.models.base import LEAST_SHARE, Model
 from behavsql.plan.changes import Parts
 from behavsql.progress import Progress
@@ -46,7 +47,8 @@ class Trained:
     calibrator: Calibrator
     raw: np.ndarray  # (n,) NaN for train rows
     score: np.ndarray  # (n,) the raw value calibrated
-    seconds: float
+    seconds: float  # that fitting took
+    score_seconds: float = 0.0  # that the questions outside of train took to answer
     threshold: float | None = None
     pick: dict[str, float] = field(default_factory=dict)
     reason: str = ""
@@ -57,29 +59,41 @@ class Trained:
 
 
 def train_task(
-    con: duckdb.DuckDBPyConnection, task: Task, settings: Settings, names: Iterable[str],
-    learned: dict[str, Parts], progress: Progress,
+    con: duckdb.DuckDBPyConnection, task: Task, settings: Settings, names: Sequence[str],
+    learned: dict[str, Parts], progress: Progress, budget: Budget | None = None,
 ) -> None:  # fmt: skip
     """Train these models for one task and write everything about it to the `models` schema.
 
     Models fit on train; half of valid (by user) stops, tunes and calibrates; the other half picks
-    the champion and decides whether it may replace the references; test decides nothing.
+    the champion and decides whether it may replace the references; test decides nothing. A model
+    that fails, or for which no time is left, is left out and said; references must not.
     """
-    asked = frames.load(con, task.name, task.kind, settings.max_train_rows, settings.seed)
+    names = [name for name in names if task.kind in model_class(name).kinds]
+    asked = frames.load(
+        con, task.name, task.kind, settings.max_train_rows, settings.seed,
+        with_sequences=any(model_class(name).reads != "table" for name in names),
+    )  # fmt: skip
     if asked.train_share < 1:
         progress.say(
             f"  {task.name}: trains on {asked.train_share:.1%} of the users, drawn by hash, to keep "
             f"max_train_rows = {settings.max_train_rows:,}"
         )
+    left_out: dict[str, str] = {}
+    singles = [name for name in names if model_class(name).family != "ensemble"]
+    clock = (budget or Budget(None)).of_task(singles)
     trained = []
-    for name in names:
-        cls = model_class(name)
-        if task.kind not in cls.kinds:
+    for name in clock.names:
+        seconds = clock.seconds(name)
+        if seconds is not None and seconds <= 0 and name not in REFERENCES:
+            left_out[name] = "no time was left of time_budget"
             continue
-        with progress.step(f"train {task.name} / {name}") as line:
-            trained.append(_train_one(cls(task.kind, settings.seed, settings.threads), asked, task))
-            line.rows = int(asked.split("train").sum())
-            line.note = f"{task.metric} {trained[-1].pick[task.metric]:.4f} on valid"
+        make = lambda name=name, seconds=seconds: _train_one(  # noqa: E731
+            model_class(name)(task.kind, settings.seed, settings.threads, seconds=seconds),
+            asked, task,
+        )  # fmt: skip
+        trained += attempt(name, make, task, asked, left_out, progress)
+    for name, reason in left_out.items():
+        progress.say(f"  {task.name}: {name} is left out: {reason}")
     champion, published = _promote(trained, asked, task, settings.seed)
     progress.say(f"  {task.name}: {_verdict(champion, published)}")
     before = _on_test(con, task)
@@ -87,8 +101,33 @@ def train_task(
         con, task.name, profile.measure(con, asked.table.rows(asked.split("train")).features)
     )
     model_tables.store(con, task, asked, trained, champion, published, settings, learned)
+    model_tables.store_left_out(con, task.name, left_out)
     if told := _worse_than_before(task, before, _on_test(con, task)):
         progress.say(f"  {told}")
+
+
+def attempt(
+    name: str, make: Callable[[], Trained], task: Task, asked: Asked, left_out: dict[str, str],
+    progress: Progress,
+) -> list[Trained]:  # fmt: skip
+    """What `make` trains, on a line of its own; nothing where it fails, and why in `left_out`.
+
+    Whatever a library raises about one model must not cost the others; a reference has no excuse.
+    """
+    try:
+        with progress.step(f"train {task.name} / {name}") as line:
+            trained = make()
+            line.rows = int(asked.split("train").sum())
+            line.note = f"{task.metric} {trained.pick[task.metric]:.4f} on valid"
+    except Exception as error:
+        if name in REFERENCES:
+            raise
+        told = next(iter(str(error).splitlines()), "") or "it says no more"
+        left_out[name] = told if isinstance(error, BehavsqlError) else (
+            f"it failed ({type(error).__name__}: {told})"
+        )  # fmt: skip
+        return []
+    return [trained]
 
 
 def _on_test(con: duckdb.DuckDBPyConnection, task: Task) -> tuple | None:
@@ -120,18 +159,29 @@ def _train_one(model: Model, asked: Asked, task: Task) -> Trained:
     from threadpoolctl import threadpool_limits
 
     started = time.perf_counter()
-    table, train, valid = asked.table, asked.split("train"), asked.split("valid")
-    fit_half, pick_half = valid & asked.is_fit_half, valid & ~asked.is_fit_half
+    table, train = asked.table, asked.split("train")
+    fit_half = asked.split("valid") & asked.is_fit_half
     raw = np.full(len(table), np.nan)
     # Matrices this narrow gain nothing from BLAS threads, and lose much on shared cores.
     with threadpool_limits(1, user_api="blas"):
         model.fit(table.rows(train), table.rows(fit_half))
+        fitted = time.perf_counter()
         raw[~train] = model.predict(table.rows(~train))
+    answered = time.perf_counter()
     if not np.isfinite(raw[~train]).all():
         raise ModelError(
             f"model {model.name}, task {task.name}: {int((~np.isfinite(raw[~train])).sum())} predictions "
             f"are not finite; every prediction must be a number. Leave the model out and report this."
         )
+    return judged(model, raw, asked, task, fitted - started, answered - fitted)
+
+
+def judged(
+    model: Model, raw: np.ndarray, asked: Asked, task: Task, seconds: float, score_seconds: float
+) -> Trained:
+    """What a fitted model said, raw (n,) with NaN for train, calibrated on one half of valid and measured on the other."""
+    table, train, valid = asked.table, asked.split("train"), asked.split("valid")
+    fit_half, pick_half = valid & asked.is_fit_half, valid & ~asked.is_fit_half
     calibrator = Calibrator.floor(LEAST_SHARE * table.label[train].mean())
     if task.kind == "binary":
         calibrator = Calibrator().fit(raw[fit_half], table.label[fit_half])
@@ -141,7 +191,7 @@ def _train_one(model: Model, asked: Asked, task: Task) -> Trained:
     if task.kind == "binary":
         threshold = best_threshold(table.label[fit_half], score[fit_half])
     pick = evaluate(task.kind, table.label[pick_half], score[pick_half], threshold)
-    return Trained(model, calibrator, raw, score, time.perf_counter() - started, threshold, pick)
+    return Trained(model, calibrator, raw, score, seconds, score_seconds, threshold, pick)
 
 
 def _promote(

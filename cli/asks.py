@@ -26,6 +26,7 @@ MODELS = """
 select board.task, board.model, board.family, board.is_champion, board.is_published, board.metric,
     board.value, board.low, board.high, other.metric as ranking_metric, other.value as ranking,
     other.low as ranking_low, other.high as ranking_high, board.train_seconds, board.reason,
+    models.score_microseconds, models.count_bytes,
     coalesce(models.is_worse_on_test, false) as is_worse_on_test,
 from report.leaderboard as board
 left join models.models as models on models.task = board.task and models.model = board.model
@@ -35,6 +36,8 @@ left join report.leaderboard as other
 where board.is_deciding_metric
 order by board.task, board.value
 """
+
+LEFT_OUT = "select task, model, reason from models.left_out order by all"
 
 
 def query(place: Path, sql: str, limit: int | None, as_csv: bool, as_json: bool) -> None:
@@ -122,8 +125,12 @@ def models(place: Path, task: str | None, as_json: bool) -> None:
         print("no models yet", file=sys.stderr)
         return
     show.write_table(
-        ("task", "model", "", "metric", "on test", "ranking"), [_line(m) for m in found]
+        ("task", "model", "", "metric", "on test", "ranking", "trained in", "a row in", "size"),
+        [_line(m) for m in found],
     )
+    for gone, model, reason in _fetch(place, LEFT_OUT)[1]:
+        if task in (None, gone):
+            print(f"{gone}: {model} is left out: {reason}", file=sys.stderr)
 
 
 def _best_first(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -151,6 +158,9 @@ def _line(model: dict[str, Any]) -> tuple[str, ...]:
         model["metric"],
         show.between(model["value"], model["low"], model["high"]),
         f"{model['ranking_metric']} {ranking}" if ranking else "",
+        f"{model['train_seconds']:.1f} s",
+        "" if model["score_microseconds"] is None else f"{model['score_microseconds']:.1f} us",
+        "" if model["count_bytes"] is None else f"{model['count_bytes'] / 1e3:,.0f} kB",
     )
 
 

@@ -24,6 +24,7 @@ from behavsql.cli.options import (
     Quiet,
     Select,
     TasksToTrain,
+    TimeBudget,
     WarehousePath,
     example,
 )
@@ -117,6 +118,7 @@ def build(
     dry_run: DryRun = False,
     full: Full = False,
     models: ModelSet = None,
+    time_budget: TimeBudget = None,
     partitions: Partitions = None,
     quiet: Quiet = False,
     warehouse: WarehousePath = None,
@@ -134,7 +136,10 @@ def build(
         builds.announce_sample()
     kept = places.models_of(config) if models else None
     asked = builds.Ask(tuple(select or ()), dry_run, full, quiet, as_json, kept)
-    builds.run(places.choose_config(config, warehouse, models, partitions=partitions), asked)
+    chosen = places.choose_config(
+        config, warehouse, models, partitions=partitions, time_budget=time_budget
+    )
+    builds.run(chosen, asked)
 
 
 @app.command(epilog=example("behavsql score", "behavsql score -c shop/behavsql.toml -q"))
@@ -157,13 +162,14 @@ def score(
 
 
 @app.command(
-    epilog=example("behavsql train -t churn", "behavsql train -t purchase -m lightgbm -m mlp")
+    epilog=example("behavsql train -t churn", "behavsql train -t purchase -m lightgbm,mlp")
 )
 def train(
     task: TasksToTrain = None,
     model: ModelsToTrain = None,
     config: ConfigPath = None,
     models: ModelSet = None,
+    time_budget: TimeBudget = None,
     quiet: Quiet = False,
     warehouse: WarehousePath = None,
     as_json: Json = False,
@@ -179,7 +185,9 @@ def train(
 
     kept = places.models_of(config) if models else None
     asked = builds.Ask(quiet=quiet, as_json=as_json, kept_models=kept)
-    builds.train(places.choose_config(config, warehouse, models), task or (), model or (), asked)
+    chosen = places.choose_config(config, warehouse, models, time_budget=time_budget)
+    tasks, names = (places.separated(given) for given in (task, model))
+    builds.train(chosen, tasks, names, asked)
 
 
 @app.command(

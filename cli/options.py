@@ -61,6 +61,14 @@ Partitions = Annotated[
         help="Work on N parts of the users at once, each in a process: same rows, less memory each.",
     ),
 ]  # fmt: skip
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--time-budget", metavar="TIME",
+        help='What all trainings may take together ("90 seconds", "10 minutes"); what does not fit is '
+        "left out, and said. Results then depend on the machine.",
+    ),
+]  # fmt: skip
 TasksToTrain = Annotated[
     list[str] | None,
     typer.Option(
@@ -71,7 +79,7 @@ ModelsToTrain = Annotated[
     list[str] | None,
     typer.Option(
         "--model", "-m", metavar="MODEL",
-        help="The task's new models (default: those of --models). Repeatable. References come along.",
+        help="The task's new models (default: those of --models). Repeatable, or a,b,c. References come along.",
     ),
 ]  # fmt: skip
 Quiet = Annotated[

@@ -19,18 +19,28 @@ def choose_config(
     models: str | None = None,
     demo: str | None = None,
     partitions: int | None = None,
+    time_budget: str | None = None,
 ) -> Config:
     """The named demo's config, else `path`, else ./behavsql.toml, else the bundled sample's.
 
     What else is given, unless None, wins over the settings of the file.
     """
-    settings = {"models": models, "partitions": partitions}
+    settings = {"models": models, "partitions": partitions, "time_budget": time_budget}
     folder = str(warehouse.absolute()) if warehouse else None
     if demo or not (path or has_config()):
         from behavsql.demos import demo_config
 
         return demo_config(demo or BUNDLED, Path(folder) if folder else None, **settings)
     return config.load(path, warehouse=folder, **settings)
+
+
+def separated(given: list[str] | None) -> list[str]:
+    """The names of an option that is repeated, or holds several between commas.
+
+    >>> separated(["gru,transformer", "hmm"]), separated(None)
+    (['gru', 'transformer', 'hmm'], [])
+    """
+    return [name.strip() for part in given or () for name in part.split(",") if name.strip()]
 
 
 def models_of(path: Path | None) -> str | None:

@@ -3,15 +3,18 @@
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from behavsql.errors import ModelError
+from behavsql.errors import ModelError, nearest
 from behavsql.frames import Table
+from behavsql.models.space import Range
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from behavsql.compile import Form
 
 LEAST_SHARE = 0.01  # of the mean label: nobody's expected count or amount is called smaller
@@ -25,19 +28,36 @@ class Model(ABC):
     """
 
     name: ClassVar[str]  # "logistic", its key in MODELS
-    family: ClassVar[str]  # "reference" | "linear" | "trees" | "neural"
+    family: ClassVar[str]  # "reference" | "linear" | "trees" | "probabilistic" | "neural" | ...
     kinds: ClassVar[frozenset[str]]  # the label kinds it serves
-    reads: ClassVar[str] = "table"  # "table" | "sequences"
+    reads: ClassVar[str] = "table"  # "table" | "sequences" | "both"
+    tolerance: ClassVar[float] = 1e-9  # between two answers to one question, relative above 1
+    OPTIONS: ClassVar[Mapping[str, object]] = {}  # hyperparameter -> default
+    SPACE: ClassVar[Mapping[str, Range]] = {}  # hyperparameter -> where tuning looks; {}: not tuned
+    # Told (1, loss), (2, loss) ... on valid by models that fit in rounds; what it raises ends the fit.
+    watch: Callable[[int, float], None] | None = None
 
-    def __init__(self, kind: str, seed: int = 7, threads: int | None = None) -> None:
+    def __init__(
+        self, kind: str, seed: int = 7, threads: int | None = None,
+        options: Mapping[str, object] | None = None, seconds: float | None = None,
+    ) -> None:  # fmt: skip
+        """options: instead of the defaults in OPTIONS. seconds: what fitting may take, if it can stop early."""
         if kind not in self.kinds:
             raise ModelError(
                 f"model {self.name}: it cannot predict a label of kind {kind!r}; it serves "
                 f"{', '.join(sorted(self.kinds))}. Leave it out of this task's models."
             )
+        for option in options or {}:
+            if option not in self.OPTIONS:
+                raise ModelError(
+                    f"model {self.name}: {option!r} is not an option; known are "
+                    f"{', '.join(self.OPTIONS) or 'none'}.{nearest(option, self.OPTIONS)} Leave it out."
+                )
         self.kind = kind
         self.seed = seed
         self.threads = threads or os.cpu_count() or 1  # that fitting and predicting may use
+        self.options = dict(options or {})
+        self.seconds = seconds
         self._params: dict[str, object] = {}
         self._importance: dict[str, float] = {}
 
@@ -61,6 +81,17 @@ class Model(ABC):
     def features(self, task: str) -> tuple[str, ...]:
         """The columns of a fitted model's task that `predict` reads."""
         return self._encoder.sources
+
+    def option(self, name: str) -> object:
+        """The value of a hyperparameter: as it was given, or its default."""
+        return self.options.get(name, self.OPTIONS[name])
+
+    def tables(self) -> "dict[str, pl.DataFrame]":
+        """What a fitted model has to show: name -> rows, stored as `models.<name>` with task and model_id.
+
+        A name has the same columns whichever model makes it.
+        """
+        return {}
 
     def importance(self) -> dict[str, float]:
         """Feature -> share, largest first, sums to 1; {} where no feature had any influence."""
