@@ -133,6 +133,9 @@ class Source(_Section):
     decimal: Literal[".", ","] = "."  # of amounts that are text; the other one groups thousands
     not_products: list[str] = []
     attributes: list[str] = []
+    features: list[
+        str
+    ] = []  # of users: known before the first event, so models may learn from them
 
     @property
     def has_dates(self) -> bool:
@@ -161,6 +164,10 @@ class Settings(_Section):
     max_train_cutoffs: int = Field(24, ge=3)
     memory_limit: str | None = Field(None, pattern=r"^\d+(\.\d+)? ?(MB|GB|MiB|GiB)$")
     threads: int | None = Field(None, ge=1)
+    pretrain_size: Literal["small", "base", "large"] = "small"
+    pretrained: str | None = (
+        None  # a saved model, or another warehouse, that pre-training goes on from
+    )
     time_budget: Duration | None = None  # for all trainings of a run together
     tune: bool = False  # search the models' options
     trials: int = Field(30, ge=1, le=10_000)  # of each model, where it is tuned
@@ -198,6 +205,12 @@ class Config(_Section):
         if INBOX in names:
             raise ValueError(
                 f'source "{INBOX}" is what live.inbox is read as; give it another name'
+            )
+        described = [source.name for source in self.source if source.features]
+        if len(described) > 1:
+            raise ValueError(
+                f'the sources "{described[0]}" and "{described[1]}" both have features of users; '
+                f"join them into one"
             )
         if not any(source.kind == "events" for source in self.source):
             raise ValueError('no source of kind "events"; predictions need one')

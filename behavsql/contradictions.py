@@ -42,6 +42,11 @@ def of_source(source: "Source") -> Iterator[str]:
                 f'{name} sets both format = "{source.format}" and {set_too[0]} = '
                 f'"{getattr(source, set_too[0])}", which only CSV has; keep one'
             )
+    if source.features and source.kind != "users":
+        yield (
+            f'{name} of kind "{source.kind}" sets features = {source.features}; what is known of a '
+            f'user from the start stands in a source of kind "users"'
+        )
     if source.decimal == source.delimiter:
         yield f'{name} sets "{source.decimal}" both as decimal and as delimiter; change one'
 

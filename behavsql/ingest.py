@@ -13,25 +13,21 @@
     raw.clock    the moment from which on a time was in the future when this was read
 """
 
-from pathlib import Path
-
 import duckdb
 
 from behavsql.clock import tomorrow
 from behavsql.config import INBOX, Config, Source
 from behavsql.errors import SourceError
-from behavsql.input import bots, refused_lines, sources
+from behavsql.input import bots, facts, refused_lines, sources
 from behavsql.input.mapping import (
     bound,
     day_zone,
     event_columns,
     from_zone,
     in_zone,
-    text,
-    user_key,
 )
 from behavsql.input.sources import Scan
-from behavsql.quoting import identifier, literal
+from behavsql.quoting import identifier
 
 IDS = {"user_id": "users", "item_id": "items"}  # and the facts that share them
 SAMPLE = 20_000  # rows that tell what an id most likely is
@@ -61,7 +57,7 @@ def ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
     scans = {source.name: sources.scan(con, config, source) for source in config.source}
     fields = _attribute_types([(source, scans[source.name]) for source in events])
     for kind in ("items", "users"):
-        _load_facts(con, kind, [(s, scans[s.name]) for s in config.source if s.kind == kind])
+        facts.load(con, kind, [(s, scans[s.name]) for s in config.source if s.kind == kind])
     likely = [column for column in IDS if _looks_whole(con, column, events, scans)]
     whole = _load_all_events(con, config, scans, fields, likely)
     for column in whole:
@@ -189,19 +185,11 @@ def _load_events(
         )
     except duckdb.Error as error:
         raise SourceError(sources.unreadable(scan.files, error, source)) from None
-    _note_lines(con, source)
+    refused_lines.keep(con, source, "events")
     _note_source(con, config, source, scan, first)
     if source.not_products:
         rows = [(source.name, item) for item in source.not_products]
         con.executemany("insert into raw.not_products values (?, ?)", rows)
-
-
-def _note_lines(con: duckdb.DuckDBPyConnection, source: Source, table: str = "events") -> None:
-    """Keep what the CSV reader refused, numbered after the rows it read; then clear its notes."""
-    rows = con.execute(
-        f"select count(*) from raw.{table} where source = ?", [source.name]
-    ).fetchall()[0][0]
-    refused_lines.keep(con, source, rows)
 
 
 def _note_source(
@@ -219,7 +207,7 @@ def _note_source(
         con.execute(
             "insert into raw.sources select ?, 'events', ?, ?, ?, bool_and(has_time_of_day), "
             "bool_and(has_dates), ?, null, null from raw.sources where kind = 'events'",
-            [source.name, _names(scan.files), first, rows, source.dedupe],
+            [source.name, sources.listed(scan.files), first, rows, source.dedupe],
         )
         return
     zone = day_zone(source, scan.types)
@@ -235,7 +223,7 @@ def _note_source(
         "insert into raw.sources values (?, 'events', ?, ?, ?, ?, ?, ?, "
         f"{bound(source, source.since, are_days=are_days)}, "
         f"{bound(source, source.until, is_end=True, are_days=are_days)})",
-        [source.name, _names(scan.files), first, rows, timed, source.has_dates, dedupe],
+        [source.name, sources.listed(scan.files), first, rows, timed, source.has_dates, dedupe],
     )
 
 
@@ -247,38 +235,3 @@ def _has_time_of_day(con: duckdb.DuckDBPyConnection, source: Source, zone: str, 
         f"select 1 from raw.events where rowid >= ? and event_at <> {begins} limit 1", [first]
     ).fetchone()
     return found is not None or source.at_unit in ("seconds", "order")
-
-
-def _names(files: list[Path]) -> str:
-    return ", ".join(path.name for path in files[:3]) + (" ..." if len(files) > 3 else "")
-
-
-def _load_facts(
-    con: duckdb.DuckDBPyConnection, kind: str, scans: list[tuple[Source, Scan]]
-) -> None:
-    """Facts about items or users that hold from the start; only named attributes become columns."""
-    names = sorted({name for source, _ in scans for name in source.attributes})
-    struct = ", ".join(f"{identifier(name)} varchar" for name in names) or "nothing varchar"
-    con.execute(
-        f"create or replace table raw.{kind} (source varchar, user_id varchar, item_id varchar, "
-        f"category varchar, title varchar, attributes struct({struct}))"
-    )
-    for source, scan in scans:
-        columns = source.columns
-        packed = ", ".join(
-            f"{identifier(name)} := " + text(name if name in scan.types else None, scan.types)
-            for name in names
-        )
-        user = user_key(columns.user_parts, scan.types) if columns.user_parts else "null"
-        con.execute(
-            f"insert into raw.{kind} by name select {literal(source.name)} as source, {user} as user_id, "
-            f"{text(columns.item_id, scan.types)} as item_id, {text(columns.category, scan.types)} as category, "
-            f"{text(columns.title, scan.types)} as title, struct_pack({packed or 'nothing := null::varchar'}) "
-            f"as attributes from {scan.relation}"
-        )
-        _note_lines(con, source, kind)
-        con.execute(
-            f"insert into raw.sources select ?, ?, ?, null, count(*), true, true, 'none', null, null "
-            f"from raw.{kind} where source = ?",
-            [source.name, kind, _names(scan.files), source.name],
-        )

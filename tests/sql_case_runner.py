@@ -170,7 +170,10 @@ def _project(folder: Path) -> config.Config:
         "user_id": "user", "event_type": "type", "event_at": "at", "price": "price",
         "quantity": "quantity",
     }  # fmt: skip
-    people = {"kind": "users", "columns": {"user_id": "user"}, "attributes": ["country"]}
+    people = {
+        "kind": "users", "columns": {"user_id": "user"}, "attributes": ["country"],
+        "features": ["country"],
+    }  # fmt: skip
     sources = [
         {"name": "shop", "path": "events.parquet", "columns": events},
         {"name": "products", "path": "items.parquet", "kind": "items", "columns": items},

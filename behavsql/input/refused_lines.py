@@ -68,10 +68,11 @@ def check_quotes(con: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def keep(con: duckdb.DuckDBPyConnection, source: Source, count_rows: int) -> None:
-    """Write the refused lines to `raw.lines`, numbered after the rows that were read."""
+def keep(con: duckdb.DuckDBPyConnection, source: Source, table: str) -> None:
+    """Write the refused lines to `raw.lines`, numbered after the rows that `raw.<table>` has."""
     if not has_refused(con):
         return
+    count_rows = f"(select count(*) from raw.{table} where source = {literal(source.name)})"
     check_quotes(con)
     con.execute(
         f"""insert into raw.lines by name

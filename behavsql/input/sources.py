@@ -43,6 +43,11 @@ def find_files(config: Config, source: Source) -> list[Path]:
     return paths
 
 
+def listed(files: list[Path]) -> str:
+    """The first few names, for people."""
+    return ", ".join(path.name for path in files[:3]) + (" ..." if len(files) > 3 else "")
+
+
 def kind_of(source: Source, path: Path) -> str:
     """ "csv", "json" or "parquet": as the source says, else as the file is named."""
     if source.format != "auto":
@@ -126,7 +131,7 @@ def _check_mapped(config: Config, source: Source, files: list[Path], types: dict
     """SourceError for a column that the source lacks."""
     is_unsplit = len(types) == 1 and any(sign in next(iter(types)) for sign in ",;\t|")
     remedy = "Mend `delimiter`." if is_unsplit else "Mend the mapping."
-    for column in sorted(source.columns.used() | set(source.attributes)):
+    for column in sorted(source.columns.used() | {*source.attributes, *source.features}):
         if column not in types:
             raise SourceError(
                 f'{config.origin}: source "{source.name}": {files[0].name} has no column "{column}"; '

@@ -1,7 +1,7 @@
 -- purpose: one row per user seen in the events or described by a source
 -- grain:   user_id
 -- inputs:  raw.users, staging.events
--- version: 1
+-- version: 2
 with
 
 seen as (
@@ -18,6 +18,8 @@ described as (
     select
         user_id,
         any_value(attributes order by source, rowid) as attributes,
+        -- One source has features, the others NULL.
+        any_value(features order by source, rowid) as features,
     from raw.users
     where user_id is not null
     group by user_id
@@ -29,6 +31,7 @@ select
     seen.last_seen_at,
     coalesce(seen.count_events, 0) as count_events,
     described.attributes,
+    described.features,
 from seen
 full outer join described using (user_id)
 order by user_id

@@ -1,7 +1,7 @@
 -- purpose: the rhythm of visits and orders: usual gap, its spread, and whether one is due
 -- grain:   user_id, cutoff_at
 -- inputs:  cutoffs.known_days, sessions.user_totals
--- version: 2
+-- version: 3
 with
 
 measured as (
@@ -19,6 +19,8 @@ measured as (
             as order_gap_deviation_days,
         order_gap_last as order_gap_last_days,
         days_between(ordered_at, known.cutoff_at) as days_since_order,
+        -- Every order day but the first ends a gap.
+        count_order_gaps + (ordered_at is not null)::integer as count_order_days,
     from cutoffs.known_days as known
     inner join sessions.user_totals as upto
         on upto.user_id = known.user_id
@@ -28,6 +30,7 @@ measured as (
 select
     user_id,
     cutoff_at,
+    cast(count_order_days as double) as count_order_days_lifetime,
     visit_gap_mean_days,
     visit_gap_deviation_days,
     visit_gap_max_days,
