@@ -41,8 +41,12 @@ class TaskBudget:
 
     def seconds(self, name: str) -> float | None:
         """What the model may take: its part of what is left, beside those that are still to come."""
-        if self.total is None:
+        left = self.left()
+        if left is None:
             return None
-        left = self.total - (monotonic() - self.started)
         to_come = self.names[self.names.index(name) :]
         return left * SHARES.get(name, SHARE) / sum(SHARES.get(other, SHARE) for other in to_come)
+
+    def left(self) -> float | None:
+        """What nobody has used yet, in seconds; None = no limit."""
+        return None if self.total is None else self.total - (monotonic() - self.started)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from behavsql.compile import Form
 
 MIN_PER_CLASS = 10
-ISOTONIC_POSITIVES = 1000
+ISOTONIC_ROWS = 1000  # of the rarer class; with fewer, steps follow single rows
 METHODS = ("floor", "none", "sigmoid", "isotonic")
 
 
@@ -23,8 +23,8 @@ class Calibrator:
     floor     the score, or `least` where it is smaller: counts and amounts
     none      the score, clipped: before `fit`, and where fit saw fewer than 10 positives or
               fewer than 10 negatives (so also a single class), too few to learn anything from
-    sigmoid   1 / (1 + exp(-(slope * logit(score) + intercept))): under 1,000 positives
-    isotonic  straight lines between knots, flat beyond them: from 1,000 positives on
+    sigmoid   1 / (1 + exp(-(slope * logit(score) + intercept)))
+    isotonic  straight lines between knots, flat beyond them: where the rarer class has 1,000 rows
 
     All but floor clip to [1e-6, 1 - 1e-6]. Maps are flat in places (isotonic steps, clipping),
     so distinct scores may get one probability: keep the raw score beside it and rank by
@@ -48,6 +48,11 @@ class Calibrator:
         """The map for counts and amounts: nobody's expected value is smaller than `least`."""
         return cls("floor", least=float(least))
 
+    @classmethod
+    def sigmoid(cls, score: np.ndarray, label: np.ndarray) -> Self:
+        """The likeliest sigmoid through scores (n,) and labels (n,), however many there are."""
+        return cls("sigmoid", *_fit_sigmoid(*_checked(score, label)))
+
     def fit(self, score: np.ndarray, label: np.ndarray) -> Self:
         """Learn the map from scores (n,) and labels (n,) of 0 and 1; any row order, same map.
 
@@ -57,7 +62,7 @@ class Calibrator:
         positives = int(label.sum())
         if min(positives, len(label) - positives) < MIN_PER_CLASS:
             self.method = "none"
-        elif positives < ISOTONIC_POSITIVES:
+        elif min(positives, len(label) - positives) < ISOTONIC_ROWS:
             self.method = "sigmoid"
             self.slope, self.intercept = _fit_sigmoid(score, label)
         else:

@@ -12,27 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from behavsql import contradictions
 from behavsql.errors import ConfigError, nearest
+from behavsql.roles import DEFAULT_TYPES, ROLES
 
 FILE_NAME = "behavsql.toml"
 INBOX = "inbox"  # the source that live.inbox is
-ROLES = ("view", "click", "cart", "purchase", "return", "action", "other")
 UNITS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
-
-# Words people use for their event types. What is on nobody's list becomes `action`, and the build
-# says so. `other` is what happens to a user (a mail, an impression) or says nothing (leaving).
-DEFAULT_TYPES = {
-    "view": """view pageview page_view screen_view detail item_view product_view view_item visit
-        search view_search_results view_item_list browse read watch homepage resource subpage url
-        oucontent page folder""",
-    "click": "click tap select select_item outbound_click link_click ad_click",
-    "cart": """cart add_to_cart addtocart add_cart basket add_to_basket begin_checkout checkout
-        add_payment_info add_shipping_info""",
-    "purchase": "purchase buy bought order transaction sale paid payment invoice",
-    "return": "return refund cancel cancellation cancelled chargeback",
-    "other": """other leave exit logout campaign mail email sms push notification impression
-        exposure remove_from_cart session_end dropout drop_out unregister unregistration unenrol
-        unenroll""",
-}
 
 
 def parse_duration(value: object) -> timedelta:
@@ -133,9 +117,9 @@ class Source(_Section):
     decimal: Literal[".", ","] = "."  # of amounts that are text; the other one groups thousands
     not_products: list[str] = []
     attributes: list[str] = []
-    features: list[
-        str
-    ] = []  # of users: known before the first event, so models may learn from them
+    features: list[str] = []  # of users: known from the start, so models may learn from them
+    texts: list[str] = []  # of items: descriptions, beside the title
+    vectors: list[str] = []  # of items: lists of numbers, of images for example
 
     @property
     def has_dates(self) -> bool:

@@ -42,11 +42,16 @@ def of_source(source: "Source") -> Iterator[str]:
                 f'{name} sets both format = "{source.format}" and {set_too[0]} = '
                 f'"{getattr(source, set_too[0])}", which only CSV has; keep one'
             )
-    if source.features and source.kind != "users":
-        yield (
-            f'{name} of kind "{source.kind}" sets features = {source.features}; what is known of a '
-            f'user from the start stands in a source of kind "users"'
-        )
+    for key, kind, what in (
+        ("features", "users", "what is known of a user from the start"),
+        ("texts", "items", "what describes an item"),
+        ("vectors", "items", "what describes an item"),
+    ):
+        if getattr(source, key) and source.kind != kind:
+            yield (
+                f'{name} of kind "{source.kind}" sets {key} = {getattr(source, key)}; {what} '
+                f'stands in a source of kind "{kind}"'
+            )
     if source.decimal == source.delimiter:
         yield f'{name} sets "{source.decimal}" both as decimal and as delimiter; change one'
 

@@ -30,6 +30,7 @@ class Table:
     task: str  # "purchase"
     kind: str  # "binary" | "count" | "amount"
     sequences: Sequences | None = None  # the last events of each question, where a model reads them
+    user_facts: frozenset[str] = frozenset()  # features that are no behaviour: answers, places
     horizon_days: float = float("nan")  # how far ahead is asked; NaN = unknown
 
     def rows(self, mask: np.ndarray) -> Self:
@@ -87,7 +88,12 @@ def load(
     )
     keys = frame.select("user_id", "cutoff_at", "split")
     if with_sequences:
-        table = replace(table, sequences=sequences.load(con, keys))
+        known = con.execute(
+            "select column_name from duckdb_columns() where schema_name = 'features' "
+            "and table_name = 'user_facts' and database_name = current_database()"
+        ).fetchall()
+        facts = frozenset(name for (name,) in known) - {"user_id", "cutoff_at"}
+        table = replace(table, sequences=sequences.load(con, keys), user_facts=facts)
     return Asked(table, keys, frame["is_fit_half"].to_numpy(), share)
 
 

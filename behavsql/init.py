@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from behavsql import config
+from behavsql import config, roles
 from behavsql.errors import ConfigError
 from behavsql.sniffing import Choices, Sniffed, config_of, sniff
 
@@ -85,7 +85,7 @@ def render(found: list[Sniffed]) -> str:
         }
         note = "a guess: no list knows the word"
         lines = [_line(word, role, note if word in guesses else "") for word, role in types.items()]
-        blocks.append(f"# Roles: {', '.join(config.ROLES)}.\n[types]\n" + "".join(lines))
+        blocks.append(f"# Roles: {', '.join(roles.ROLES)}.\n[types]\n" + "".join(lines))
     return "\n".join(blocks)
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from behavsql import learned, tasks
 from behavsql.budget import Budget
+from behavsql.errors import ModelError
 from behavsql.plan import records
 from behavsql.plan.steps import OF_MODELS, Step
 
@@ -75,6 +76,12 @@ def live(run: "Run", step: Step) -> int:
         except CompileError as error:  # a stale model, whose task is not trained anew in this run
             run.progress.say(f"  no live.{one.task}: {error}")
             continue
+        if scorer.lists:
+            run.progress.say(
+                f"  no live.{one.task}: {one.model} reads the last events as lists, which "
+                "live.features does not have"
+            )
+            continue
         score = scorer.row.over_columns(scorer.row_score)
         query = f"select user_id, {score} as score from {live.FEATURES}"
         told = live.create_task_view(
@@ -87,7 +94,32 @@ def live(run: "Run", step: Step) -> int:
     return count
 
 
-VERBS = {"train": train, "score": score, "compile": compile_, "live": live}
+def pretrain(run: "Run", step: Step) -> None:
+    """Let the large model learn from all users' histories; without it, if it cannot, the build goes on."""
+    from behavsql import pretrained
+
+    say = lambda told: run.progress.say(f"  {step.name}: {told}")  # noqa: E731
+    try:
+        run.note = pretrained.ensure(run.con, run.config, say)
+    except ModelError as error:
+        run.note = f"nothing is pre-trained: {error}"
+
+
+def embed(run: "Run", step: Step) -> int:
+    """What the large model makes of who is asked about now; users."""
+    from behavsql import pretrained
+
+    return pretrained.embed(run.con, run.config)
+
+
+VERBS = {
+    "pretrain": pretrain,
+    "embed": embed,
+    "train": train,
+    "score": score,
+    "compile": compile_,
+    "live": live,
+}
 
 
 def forget(run: "Run", task: str) -> None:

@@ -1,7 +1,6 @@
 """The `models` schema: what was trained, how good it is, what it said, and the models themselves."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,16 +8,25 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from behavsql import shown_tables
 from behavsql.config import Settings
 from behavsql.frames import Asked
 from behavsql.metrics import DIRECTION, evaluate, intervals
 from behavsql.plan.changes import Parts
-from behavsql.quoting import identifier, literal
+from behavsql.quoting import identifier
 from behavsql.tasks import Task
 
 if TYPE_CHECKING:
     from behavsql.train import Trained
 
+PRETRAINED = """
+create table if not exists models.pretrained (
+    name varchar, started_from varchar, seen_until timestamp, count_users bigint,
+    count_events bigint, count_parameters bigint, flops_per_token bigint, flops_training double,
+    train_seconds double, losses varchar, unigram_losses varchar, history varchar,
+    learned_from varchar, trained_at timestamp, content blob
+);
+"""
 _TABLES = """
 create schema if not exists models;
 create table if not exists models.models (
@@ -50,6 +58,8 @@ create table if not exists models.parity (
 );
 create table if not exists models.artifacts (model_id varchar, file varchar, content blob);
 """
+
+_NOT_SHOWN = frozenset({"models", "parity", "scores"})  # have a task and a model_id too
 
 # Warehouses of earlier versions lack these.
 _LATER_COLUMNS = {
@@ -99,8 +109,7 @@ def store(
                 enumerate(one.model.importance().items(), 1)]  # fmt: skip
         if rows:
             con.executemany("insert into models.importance values (?, ?, ?, ?)", rows)
-        for name, rows in one.model.tables().items():
-            _store_table(con, name, task.name, model_id, rows)
+        shown_tables.store(con, task.name, model_id, one.model, asked)
         for file, content in files.items():
             con.execute("insert into models.artifacts values (?, ?, ?)", [model_id, file, content])
     references = [on_test[one.model.name][0] for one in trained if one.is_reference]
@@ -142,28 +151,6 @@ def store_left_out(con: duckdb.DuckDBPyConnection, task: str, reasons: Mapping[s
         con.execute("insert into models.left_out values (?, ?, ?)", [task, model, reason])
 
 
-def _store_table(
-    con: duckdb.DuckDBPyConnection, name: str, task: str, model_id: str, rows: pl.DataFrame
-) -> None:
-    """Add what a model has to show to `models.<name>`, see Model.tables."""
-    table = identifier("models", name)
-    con.register("shown", rows.to_arrow())
-    select = f"select {literal(task)} as task, {literal(model_id)} as model_id, * from shown"
-    con.execute(f"create table if not exists {table} as {select} limit 0")
-    con.execute(f"insert into {table} by name {select}")
-    con.unregister("shown")
-
-
-def _shown(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """The tables of `models` that models made, which are those `prepare` does not know."""
-    own = {*re.findall(r"exists models\.(\w+)", _TABLES), "scores"}
-    found = con.execute(
-        "select table_name from duckdb_columns() where schema_name = 'models' "
-        "and column_name = 'model_id' and database_name = current_database()"
-    ).fetchall()
-    return [name for (name,) in found if name not in own]
-
-
 def _is_worse(metric: str, references: list[dict], spread: dict) -> bool:
     """Whether the whole interval of what is published lies on the wrong side of the best reference.
 
@@ -179,7 +166,8 @@ def _is_worse(metric: str, references: list[dict], spread: dict) -> bool:
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
     """Create the `models` tables where they are missing; `models.scores` has the ids' own type."""
-    con.execute(_TABLES)
+    con.execute(_TABLES + PRETRAINED)
+    shown_tables.prepare(con)
     for name, type_ in _LATER_COLUMNS.items():
         table, column = name.split(".")
         con.execute(f"alter table models.{table} add column if not exists {column} {type_}")
@@ -204,8 +192,9 @@ def forget(con: duckdb.DuckDBPyConnection, task: str) -> int:
     last = con.execute("select coalesce(max(version), 0) from models.models where task = ?", [task])
     version = last.fetchall()[0][0]
     owned = "(select model_id from models.models where task = ?)"
-    for table in ("metrics", "importance", "artifacts", *_shown(con)):
+    for table in ("metrics", "importance", "artifacts"):
         con.execute(f"delete from {identifier('models', table)} where model_id in {owned}", [task])
+    shown_tables.forget(con, task, _NOT_SHOWN)
     con.execute("delete from models.left_out where task = ?", [task])
     con.execute("delete from models.scores where task = ?", [task])
     con.execute("delete from models.models where task = ?", [task])

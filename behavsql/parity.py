@@ -225,20 +225,18 @@ def compare_predictions(con: duckdb.DuckDBPyConnection, one: Published) -> Itera
 
 
 def compare_functions(con: duckdb.DuckDBPyConnection, one: Published) -> Iterator[str]:
-    """Where the stored functions say of features.latest something else than `predictions.<task>`."""
+    """Where the stored functions say now something else than `predictions.<task>`."""
     measure = "probability" if one.kind == "binary" else "amount"
     shown = f"{identifier('predictions', one.task)} as shown"
-    answers = {
-        f"predict_{one.task}": f"select user_id, {identifier(f'predict_{one.task}')}(f) as score "
-        "from features.latest as f",
-        f"score_{one.task}": f"from {identifier(f'score_{one.task}')}('features.latest')",
-    }
-    for name in answers.keys() & registry.functions(con).keys():
+    forms = registry.functions(con)
+    for name in (f"predict_{one.task}", f"score_{one.task}"):
+        if name not in forms:
+            continue
         try:
             rows, differ = con.execute(
                 f"select count(*), count(*) filter ((abs(answers.score - shown.{measure}) "
                 f"<= {TOLERANCE} * greatest(1, abs(shown.{measure}))) is not true) "
-                f"from {shown} left join ({answers[name]}) as answers using (user_id)"
+                f"from {shown} left join ({registry.answers(name, forms[name])}) as answers using (user_id)"
             ).fetchall()[0]
         except duckdb.Error as error:
             yield f"function {name}: {str(error).splitlines()[0]}. {one.compile_again}"

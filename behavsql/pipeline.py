@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import inbox, learned, plan, rollback, transform
+from behavsql import inbox, learned, plan, rollback, transform, tuning
 from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.database_file import open_file
@@ -161,6 +161,8 @@ def _bring_up_to_date(
     config: Config, progress: Progress, goal: Goal, select: tuple[str, ...] = (), full: bool = False
 ) -> Built:
     started = time.perf_counter()
+    if config.settings.tune:
+        tuning.check_installed()
     _limit_libraries(config.settings.threads)
     warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
     with warehouse.locked(), _opened(warehouse, config, full, progress) as (con, lost):

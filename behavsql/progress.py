@@ -37,14 +37,18 @@ class Progress:
     def step(self, name: str) -> Iterator["Line"]:
         """Time a step; what it did is told by setting `rows` or `note` on the line."""
         line, started = Line(), time.perf_counter()
-        if self.live:
-            print(f"  {name} ...", end="\r", file=sys.stderr, flush=True)
+        self.running(name)
         yield line
         line.seconds = time.perf_counter() - started
         amount = f"{line.rows:,} rows" if line.rows is not None else ""
         if self.live:
             print("\x1b[2K", end="", file=sys.stderr)
         self.say(f"  {name:<{NAME_SIZE}} {amount:>16} {line.seconds:6.1f} s  {line.note}".rstrip())
+
+    def running(self, text: str) -> None:
+        """What is being done just now, on a terminal; the next line takes its place."""
+        if self.live:
+            print(f"\x1b[2K  {text} ...", end="\r", file=sys.stderr, flush=True)
 
 
 class Line:

@@ -22,6 +22,14 @@ DAY = 86_400_000_000  # microseconds
 
 
 @dataclass(frozen=True)
+class Items:
+    """What is known of items whatever anybody does."""
+
+    texts: pl.DataFrame  # (k, 2) item, text: title, category, description
+    vectors: pl.DataFrame  # (v, 3) item, name, vector: list of Float64
+
+
+@dataclass(frozen=True)
 class Sequences:
     """The last events known to each of n questions, oldest first; a question may know none."""
 
@@ -31,6 +39,7 @@ class Sequences:
     start: np.ndarray  # (n,) int64: the events of a question are start:stop, LENGTH at most
     stop: np.ndarray  # (n,) int64
     cutoff: np.ndarray  # (n,) int64 microseconds
+    items: Items | None = None  # None: a model that needs them has them from its training
 
     def __len__(self) -> int:
         return len(self.start)
@@ -105,7 +114,20 @@ def load(con: duckdb.DuckDBPyConnection, keys: pl.DataFrame) -> Sequences:
     stop = first + asked["last_event_id"].to_numpy()
     cutoff = asked["cutoff_at"].cast(pl.Datetime("us")).to_physical().to_numpy()
     shared = _tidy(events.drop("user_id", "event_id"))
-    return Sequences(shared, np.maximum(first, stop - LENGTH), stop, cutoff)
+    return Sequences(shared, np.maximum(first, stop - LENGTH), stop, cutoff, _items(con))
+
+
+def _items(con: duckdb.DuckDBPyConnection) -> Items:
+    """A category that only events tell is left out: it was not known before them."""
+    texts = con.sql(
+        "select * from (select item_id::varchar as item, concat_ws(' ', title, "
+        "case when category_known_at is null then category end, description) as text "
+        "from staging.items) where text <> '' order by item"
+    ).pl()
+    vectors = con.sql(
+        "select item_id::varchar as item, name, vector from staging.item_vectors order by all"
+    ).pl()
+    return Items(texts, vectors)
 
 
 def _tidy(events: pl.DataFrame) -> pl.DataFrame:

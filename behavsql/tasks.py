@@ -45,6 +45,7 @@ class Task:
     name: str
     kind: str
     metric: str
+    horizon: timedelta | None = None  # how far after a cutoff its label looks; None = not known
 
 
 def resolve(
@@ -152,7 +153,7 @@ def _scaled(text: str, most: timedelta) -> timedelta:
 def ready(con: duckdb.DuckDBPyConnection) -> list[Task]:
     """The tasks that are asked, in the order of their names."""
     rows = con.execute(
-        "select task, kind, metric from meta.tasks where status = 'ready' order by task"
+        "select task, kind, metric, horizon from meta.tasks where status = 'ready' order by task"
     ).fetchall()
     return [Task(*row) for row in rows]
 

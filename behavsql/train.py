@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
 import numpy as np
 
-from behavsql import frames, model_tables
+from behavsql import ensembles, frames, model_tables, selection, tuning
 from behavsql.bootstrap import Gain
 from behavsql.budget import Budget
 from behavsql.calibration import Calibrator
@@ -37,6 +37,8 @@ where models.task = ? and models.is_published and metrics.metric = ?
 # Threads that wait should sleep: spinning ones, on cores that other work shares, were seen to make
 # a fit thirty times slower. Read when the first OpenMP library is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+TUNING_SHARE = 0.7  # of the time a model may take; the rest is for fitting with what was found
 
 
 @dataclass
@@ -78,9 +80,32 @@ def train_task(
             f"  {task.name}: trains on {asked.train_share:.1%} of the users, drawn by hash, to keep "
             f"max_train_rows = {settings.max_train_rows:,}"
         )
+    measured = profile.measure(con, asked.table.rows(asked.split("train")).features)
+    selected = selection.select(asked, settings, progress) if settings.select_features else None
+    asked = selected.applied(asked) if selected else asked
     left_out: dict[str, str] = {}
+    trained = _train_all(
+        con, names, asked, task, settings, budget or Budget(None), left_out, progress
+    )
+    for name, reason in left_out.items():
+        progress.say(f"  {task.name}: {name} is left out: {reason}")
+    champion, published = _promote(trained, asked, task, settings.seed)
+    progress.say(f"  {task.name}: {_verdict(champion, published)}")
+    before = _on_test(con, task)
+    profile.store(con, task.name, measured, selected)
+    model_tables.store(con, task, asked, trained, champion, published, settings, learned)
+    model_tables.store_left_out(con, task.name, left_out)
+    if told := _worse_than_before(task, before, _on_test(con, task)):
+        progress.say(f"  {told}")
+
+
+def _train_all(
+    con: duckdb.DuckDBPyConnection, names: Sequence[str], asked: Asked, task: Task,
+    settings: Settings, budget: Budget, left_out: dict[str, str], progress: Progress,
+) -> list[Trained]:  # fmt: skip
+    """Each model for itself, then the ensembles, which combine what those say."""
     singles = [name for name in names if model_class(name).family != "ensemble"]
-    clock = (budget or Budget(None)).of_task(singles)
+    clock = budget.of_task(singles)
     trained = []
     for name in clock.names:
         seconds = clock.seconds(name)
@@ -88,22 +113,17 @@ def train_task(
             left_out[name] = "no time was left of time_budget"
             continue
         make = lambda name=name, seconds=seconds: _train_one(  # noqa: E731
-            model_class(name)(task.kind, settings.seed, settings.threads, seconds=seconds),
-            asked, task,
-        )  # fmt: skip
+            _new(con, name, asked, settings, seconds, progress), asked, task
+        )
         trained += attempt(name, make, task, asked, left_out, progress)
-    for name, reason in left_out.items():
-        progress.say(f"  {task.name}: {name} is left out: {reason}")
-    champion, published = _promote(trained, asked, task, settings.seed)
-    progress.say(f"  {task.name}: {_verdict(champion, published)}")
-    before = _on_test(con, task)
-    profile.store(
-        con, task.name, profile.measure(con, asked.table.rows(asked.split("train")).features)
-    )
-    model_tables.store(con, task, asked, trained, champion, published, settings, learned)
-    model_tables.store_left_out(con, task.name, left_out)
-    if told := _worse_than_before(task, before, _on_test(con, task)):
-        progress.say(f"  {told}")
+    alone, types = tuple(trained), profile.types(con)
+    for name in names:
+        if name not in singles:
+            make = lambda name=name: _combine(  # noqa: E731
+                name, alone, types, asked, task, settings, clock.left()
+            )
+            trained += attempt(name, make, task, asked, left_out, progress)
+    return trained
 
 
 def attempt(
@@ -155,6 +175,25 @@ def _verdict(champion: Trained, published: Trained) -> str:
     return f"{published.model.name} is published; {champion.model.name}: {champion.reason}"
 
 
+def _new(
+    con: duckdb.DuckDBPyConnection, name: str, asked: Asked, settings: Settings,
+    seconds: float | None, progress: Progress,
+) -> Model:  # fmt: skip
+    """A model that is not fitted yet, with its best options where they are searched."""
+    cls, begun = model_class(name), time.monotonic()
+    options = {}
+    if settings.tune:
+        limit = None if seconds is None else TUNING_SHARE * seconds
+        options = tuning.best_options(con, cls, asked, settings, progress, limit)
+        seconds = None if seconds is None else max(seconds - (time.monotonic() - begun), 0.0)
+    model = cls(asked.table.kind, settings.seed, settings.threads, options, seconds)
+    if "pretrained" in cls.needs:
+        from behavsql import pretrained
+
+        return pretrained.given(con, model)
+    return model
+
+
 def _train_one(model: Model, asked: Asked, task: Task) -> Trained:
     from threadpoolctl import threadpool_limits
 
@@ -176,6 +215,23 @@ def _train_one(model: Model, asked: Asked, task: Task) -> Trained:
     return judged(model, raw, asked, task, fitted - started, answered - fitted)
 
 
+def _combine(
+    name: str, trained: Sequence[Trained], types: Mapping[str, str], asked: Asked, task: Task,
+    settings: Settings, seconds: float | None,
+) -> Trained:  # fmt: skip
+    """An ensemble of some trained models; to answer takes it what it takes its members."""
+    from threadpoolctl import threadpool_limits
+
+    started = time.perf_counter()
+    with threadpool_limits(1, user_api="blas"):
+        chosen = ensembles.choose(trained, asked, task, types)
+        model, raw = ensembles.build(name, chosen, asked, task, settings, seconds)
+    took = time.perf_counter() - started
+    members = {id(member.model) for member in model.members}
+    answering = sum(one.score_seconds for one in trained if id(one.model) in members)
+    return judged(model, raw, asked, task, took, answering)
+
+
 def judged(
     model: Model, raw: np.ndarray, asked: Asked, task: Task, seconds: float, score_seconds: float
 ) -> Trained:
@@ -184,7 +240,8 @@ def judged(
     fit_half, pick_half = valid & asked.is_fit_half, valid & ~asked.is_fit_half
     calibrator = Calibrator.floor(LEAST_SHARE * table.label[train].mean())
     if task.kind == "binary":
-        calibrator = Calibrator().fit(raw[fit_half], table.label[fit_half])
+        learn = ensembles.gentle if model.family == "ensemble" else Calibrator().fit
+        calibrator = learn(raw[fit_half], table.label[fit_half])
     score = np.full(len(table), np.nan)
     score[~train] = calibrator.transform(raw[~train])
     threshold = None

@@ -11,6 +11,7 @@ from behavsql.catalog.sql_file import SqlFile
 from behavsql.compile import registry
 from behavsql.errors import SqlFileError
 from behavsql.plan import records
+from behavsql.plan.steps import SIMILAR_USERS
 from behavsql.quoting import identifier, literal
 
 
@@ -26,7 +27,7 @@ def prepare(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
 
 def drop_gone(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> list[str]:
     """Drop what SQL files made that are gone now; the tasks whose label file was among them."""
-    known = {macro.name for macro in catalog.macros} | set(registry.functions(con))
+    known = {macro.name for macro in catalog.macros} | {*registry.functions(con), SIMILAR_USERS}
     for name, type_ in con.execute(
         "select distinct function_name, function_type from duckdb_functions() where not internal "
         "and function_type in ('macro', 'table_macro') and database_name = current_database() "

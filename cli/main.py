@@ -25,6 +25,7 @@ from behavsql.cli.options import (
     Select,
     TasksToTrain,
     TimeBudget,
+    Tune,
     WarehousePath,
     example,
 )
@@ -119,6 +120,7 @@ def build(
     full: Full = False,
     models: ModelSet = None,
     time_budget: TimeBudget = None,
+    tune: Tune = False,
     partitions: Partitions = None,
     quiet: Quiet = False,
     warehouse: WarehousePath = None,
@@ -137,7 +139,7 @@ def build(
     kept = places.models_of(config) if models else None
     asked = builds.Ask(tuple(select or ()), dry_run, full, quiet, as_json, kept)
     chosen = places.choose_config(
-        config, warehouse, models, partitions=partitions, time_budget=time_budget
+        config, warehouse, models, partitions=partitions, time_budget=time_budget, tune=tune or None
     )
     builds.run(chosen, asked)
 
@@ -170,6 +172,7 @@ def train(
     config: ConfigPath = None,
     models: ModelSet = None,
     time_budget: TimeBudget = None,
+    tune: Tune = False,
     quiet: Quiet = False,
     warehouse: WarehousePath = None,
     as_json: Json = False,
@@ -185,7 +188,9 @@ def train(
 
     kept = places.models_of(config) if models else None
     asked = builds.Ask(quiet=quiet, as_json=as_json, kept_models=kept)
-    chosen = places.choose_config(config, warehouse, models, time_budget=time_budget)
+    chosen = places.choose_config(
+        config, warehouse, models, time_budget=time_budget, tune=tune or None
+    )
     tasks, names = (places.separated(given) for given in (task, model))
     builds.train(chosen, tasks, names, asked)
 

@@ -69,6 +69,13 @@ TimeBudget = Annotated[
         "left out, and said. Results then depend on the machine.",
     ),
 ]  # fmt: skip
+Tune = Annotated[
+    bool,
+    typer.Option(
+        "--tune",
+        help="Search the models' options (settings trials, search; needs behavsql[tuning]).",
+    ),
+]
 TasksToTrain = Annotated[
     list[str] | None,
     typer.Option(

@@ -20,12 +20,15 @@ def choose_config(
     demo: str | None = None,
     partitions: int | None = None,
     time_budget: str | None = None,
+    tune: bool | None = None,
 ) -> Config:
     """The named demo's config, else `path`, else ./behavsql.toml, else the bundled sample's.
 
     What else is given, unless None, wins over the settings of the file.
     """
-    settings = {"models": models, "partitions": partitions, "time_budget": time_budget}
+    settings = {
+        "models": models, "partitions": partitions, "time_budget": time_budget, "tune": tune
+    }  # fmt: skip
     folder = str(warehouse.absolute()) if warehouse else None
     if demo or not (path or has_config()):
         from behavsql.demos import demo_config

@@ -1,6 +1,7 @@
-"""The commands that look after a warehouse: check, doctor, rollback."""
+"""The commands that look after a warehouse: check, doctor, rollback, pretrained."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -73,3 +74,24 @@ def rollback(
 
     chosen = places.choose_config(config, warehouse)
     upkeep_output.rollback(chosen, to, listed, as_json)
+
+
+@app.command(
+    epilog=example("behavsql pretrained", "behavsql pretrained --save shop.pretrained.npz")
+)
+def pretrained(
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Write the model to this file.")
+    ] = None,
+    config: ConfigPath = None,
+    warehouse: WarehousePath = None,
+    as_json: Json = False,
+) -> None:
+    """Show the Transformer that learned from all histories without labels, and what each size takes.
+
+    A saved model is where another data set's pre-training goes on: pretrained = "FILE" under
+    [settings]. What is tied to items and categories begins anew there, the rest is carried over.
+    """
+    from behavsql.cli import large_model, places
+
+    large_model.run(places.choose_warehouse(config, warehouse), save, as_json)

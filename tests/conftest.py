@@ -1,12 +1,15 @@
 """What the tests of whole builds share: one built shop, and small projects to build anew."""
 
 import functools
+import hashlib
+import json
 import os
+import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before lightgbm is loaded: more threads only wait
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import polars as pl
 import pytest
 from behavsql.cli.main import app
 from clickstream import COLUMNS, clickstream, dirtied
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from behavsql import config, ingest, models, plan, transform
@@ -22,7 +26,7 @@ from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.pipeline import Built, build
 from behavsql.progress import Progress
-from behavsql.warehouse import connect
+from behavsql.warehouse import FILE_NAME, connect
 
 FAST = models.MODEL_SETS["fast"]  # as shipped, whatever a test puts in its place
 QUICK = ("prevalence", "persistence", "decision_tree")
@@ -70,6 +74,31 @@ def project(
     )
 
 
+def prebuilt(made: Config) -> Built:
+    """What `build(made)` leaves where nothing was built yet: made once in a run of all tests, then copied.
+
+    The copy is the project as if it had moved here, with the times of its files. What tells two
+    projects apart is their configuration, their files and the models of the set "fast".
+    """
+    place = _templates() / _fingerprint(made)
+    with FileLock(f"{place}.lock"):
+        if not (place / "steps.json").exists():
+            steps = build(made, progress=Progress(quiet=True)).steps
+            shutil.copytree(made.folder, place / "folder")
+            (place / "steps.json").write_text(json.dumps(steps))
+    shutil.copytree(place / "folder", made.folder, dirs_exist_ok=True)
+    steps = tuple(json.loads((place / "steps.json").read_text()))
+    return Built(made.warehouse / FILE_NAME, steps, 0.0)
+
+
+def _fingerprint(made: Config) -> str:
+    assert not made.warehouse.exists(), "it was built before"
+    parts = [made.model_dump_json().encode(), repr(models.MODEL_SETS["fast"]).encode()]
+    for path in sorted(path for path in made.folder.rglob("*") if path.is_file()):
+        parts += [path.relative_to(made.folder).as_posix().encode(), path.read_bytes()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
+
+
 @functools.cache
 def shipped() -> Catalog:
     """The package's own SQL files."""
@@ -94,6 +123,40 @@ def stage(
     return con
 
 
+_shared: list[Path] = []  # the folder that the workers of a run share, once it is known
+
+
+def _templates() -> Path:
+    (folder,) = _shared
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _share(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Workers have folders of their own below that of the run."""
+    base = tmp_path_factory.getbasetemp()
+    _shared[:] = [(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_once() -> Iterator[None]:
+    """The same texts of SQL files make the same catalog: most of what a build that does nothing takes."""
+    read = Catalog.read
+
+    @functools.cache
+    def once(texts: tuple) -> Catalog:
+        return read({place: source for place, source, _ in texts})
+
+    def remembered(sources: dict) -> Catalog:
+        found = once(tuple((place, source, source.text()) for place, source in sources.items()))
+        return replace(found, files=dict(found.files))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Catalog, "read", remembered)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """Seven hundred users over 120 days, read from a shuffled and dirty CSV, all tasks built."""
@@ -104,7 +167,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     made = project(folder, path="events.csv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.MODEL_SETS, "fast", FAST)
-        return Shop(made, build(made, progress=Progress(quiet=True)), events, dirt)
+        return Shop(made, prebuilt(made), events, dirt)
 
 
 @pytest.fixture

@@ -11,6 +11,10 @@ from behavsql.models.base import Model
 
 NOISE = ("noise_1", "noise_2", "noise_3")
 
+# Models that read what these questions do not have, and the tests that hold them to the contract.
+_NETWORKS = ("cnn", "gru", "lstm", "transformer")
+ELSEWHERE = {"bg_nbd": "test_bg_nbd.py", **dict.fromkeys(_NETWORKS, "test_sequence_models.py")}
+
 
 def questions(kind: str, n: int, seed: int, predictable: bool = True) -> Table:
     """n questions whose label follows `signal`, `plan` and the last window, or nothing at all."""

@@ -91,8 +91,8 @@ def test_the_method_goes_by_the_number_of_rows_in_each_class() -> None:
 
     assert method(9, 5000) == method(5000, 9) == method(0, 50) == method(50, 0) == "none"
     assert method(0, 0) == "none"
-    assert method(10, 10) == method(999, 2000) == "sigmoid"
-    assert method(1000, 2000) == "isotonic"
+    assert method(10, 10) == method(999, 2000) == method(2000, 999) == "sigmoid"
+    assert method(1000, 2000) == method(2000, 1000) == "isotonic"
 
 
 def test_a_sigmoid_finds_the_numbers_it_was_made_with() -> None:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models_data import reloaded, table
+from models_data import ELSEWHERE, reloaded, table
 
 from behavsql import frames
 from behavsql.calibration import Calibrator
@@ -27,7 +27,12 @@ TASK = "purchase"
 TYPES = {"signal": "DOUBLE", "twin": "DOUBLE", "plan": "VARCHAR", "always": "DOUBLE",
          "noise_1": "DOUBLE", "noise_2": "DOUBLE", "noise_3": "DOUBLE",
          "purchase_last_window": "DOUBLE"}  # fmt: skip
-CASES = [(name, kind) for name in MODELS for kind in sorted(model_class(name).kinds)]
+CASES = [
+    (name, kind)
+    for name in MODELS
+    if name not in ELSEWHERE
+    for kind in sorted(model_class(name).kinds)
+]
 FORMS = (RowForm, BatchForm)
 every_form = pytest.mark.parametrize("form_class", FORMS, ids=("row", "batch"))
 

@@ -28,6 +28,7 @@ event_type = "event"
 churn.enabled = false
 engagement.enabled = false
 next_visit.enabled = false
+spend.enabled = false
 """
 
 

@@ -10,7 +10,10 @@ from behavsql import describe as module
 from behavsql.describe import comment_columns, comment_tables, describe, glossary
 
 PUBLISHED = {table: names for table, names in built_columns().items() if table[:4] != "raw."}
-COLUMNS = [(column, table) for table, columns in PUBLISHED.items() for column in columns]
+# What a source says of users is called as the source calls it.
+FACTS = {*PUBLISHED["features.user_facts"]} - {"user_id", "cutoff_at"}
+COLUMNS = [(column, table) for table, columns in PUBLISHED.items() for column in columns
+           if column not in FACTS]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -43,7 +46,8 @@ def test_the_doctests_hold():
 
 @pytest.mark.parametrize("table", PUBLISHED)
 def test_no_column_of_a_whole_build_is_left_to_its_name(table):
-    assert [column for column in PUBLISHED[table] if describe(column, table) is None] == []
+    columns = [column for column in PUBLISHED[table] if column not in FACTS]
+    assert [column for column in columns if describe(column, table) is None] == []
 
 
 def test_comments_are_short_sentences():

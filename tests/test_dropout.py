@@ -6,7 +6,8 @@ from clickstream import clickstream
 from conftest import SHIPPED, Heard, project
 
 from behavsql.catalog import Catalog
-from behavsql.config import DEFAULT_TYPES, TaskSettings
+from behavsql.config import TaskSettings
+from behavsql.roles import DEFAULT_TYPES
 from behavsql.demos import demo_config
 from behavsql.pipeline import build
 from behavsql.progress import Progress

@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import QUICK, Heard, project
+from conftest import QUICK, Heard, prebuilt, project
 
 from behavsql import inbox, publishing
 from behavsql.errors import ConfigError, LockedError, SqlFileError, WarehouseError
@@ -60,7 +60,7 @@ KILLED = """
 def template(tmp_path_factory) -> Path:
     """The folder of a small project that asks nothing, built once for all tests."""
     folder = tmp_path_factory.mktemp("template")
-    build(project(folder, EVENTS, only=()), progress=QUIET)
+    prebuilt(project(folder, EVENTS, only=()))
     return folder
 
 
@@ -236,7 +236,7 @@ def test_rows_of_every_insert_stay_in_the_order_they_came_in(made, warehouse, ro
 def test_scoring_and_training_take_them_too(tmp_path, rows, monkeypatch, verb):
     monkeypatch.setitem(MODEL_SETS, "fast", QUICK)
     made = project(tmp_path, clickstream(300, 80, seed=4), only=("purchase",))
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     _insert(path, "(1, timestamp '2024-01-02')", "user_id, event_at")
     verb(made, progress=QUIET)
     assert _taken(path, rows) == {"rows": 1, "events": 1}

@@ -8,7 +8,7 @@ import duckdb
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import QUICK, Heard, project
+from conftest import QUICK, Heard, prebuilt, project
 
 from behavsql.config import TaskSettings
 from behavsql.errors import ConfigError, SourceError, SqlFileError
@@ -83,7 +83,7 @@ def _content(path) -> tuple[int, int]:
 
 def test_only_what_changed_is_built_again(made, rows):
     """One project through its life: each change runs its own steps and those that read them."""
-    first = build(made, progress=QUIET)
+    first = prebuilt(made)
     assert len(first.steps) > 35 and first.steps[-1] == "publish"
     before = _content(first.path)
 
@@ -126,7 +126,7 @@ def test_only_what_changed_is_built_again(made, rows):
 
 
 def test_a_selection_runs_what_it_names(made, rows):
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     before = _content(path)
     assert build(made, select=["features.recency"], progress=QUIET).steps == ("features.recency",)
     assert _content(path) == before, "publishing was not selected"
@@ -163,7 +163,7 @@ def test_a_selection_runs_what_it_names(made, rows):
 
 
 def test_full_forces_what_is_selected_and_nothing_else(made):
-    build(made, progress=QUIET)
+    prebuilt(made)
     assert build(made, select=["features.recency"], full=True, progress=QUIET).steps == (
         "features.recency",
     )
@@ -171,7 +171,7 @@ def test_full_forces_what_is_selected_and_nothing_else(made):
 
 def test_a_selection_takes_along_what_is_out_of_date_above_it(made):
     """Else the step would be recorded as made from inputs that it never saw."""
-    build(made, progress=QUIET)
+    prebuilt(made)
     longer = _with(made, session_gap=timedelta(hours=2))
     steps = build(longer, select=["features.recency"], progress=QUIET).steps
     assert steps[-1] == "features.recency" and "sessions.session_events" in steps
@@ -186,7 +186,7 @@ def _due(made, **options) -> dict[str, str]:
 
 def test_a_touched_file_is_read_again_and_no_more(made):
     """The same rows as before: nothing that reads them runs, and nothing is published."""
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     before = _content(path)
     later = (made.folder / "events.parquet").stat().st_mtime + 10
     os.utime(made.folder / "events.parquet", (later, later))
@@ -201,7 +201,7 @@ def test_reasons_name_the_cause(made, rows):
     assert set(_due(made).values()) == {"new"}
     assert set(_due(made, full=True).values()) == {"--full"}
     _write(made, "4_features/kinds.sql", FEATURE)
-    build(made, progress=QUIET)
+    prebuilt(made)
     where = (made.folder / "sql/4_features/kinds.sql").as_posix()
 
     _write(made, "4_features/kinds.sql", FEATURE + "-- a remark\n")
@@ -240,7 +240,7 @@ def test_reasons_name_the_cause(made, rows):
 
 
 def test_a_new_version_of_behavsql_is_a_reason(made, monkeypatch):
-    build(made, progress=QUIET)
+    prebuilt(made)
     monkeypatch.setattr(steps, "__version__", "9.0.0")
     assert re.fullmatch(r"behavsql [\d.]+ -> 9\.0\.0", _due(made)["raw.events"])
 
@@ -257,7 +257,7 @@ def test_a_dry_run_finds_a_column_that_is_not_there(made):
 def test_another_horizon_trains_the_task_it_is_of(tmp_path, rows):
     """Purchase looks further ahead: churn's rows, and its models, stay as they are."""
     made = project(tmp_path, EVENTS, only=("purchase", "churn"))
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     own = {"purchase": made.tasks.get("purchase", TaskSettings()).model_copy(
         update={"horizon": timedelta(days=9)})}  # fmt: skip
     longer = made.model_copy(update={"tasks": made.tasks | own})
@@ -282,7 +282,7 @@ def test_another_horizon_trains_the_task_it_is_of(tmp_path, rows):
 
 
 def test_a_warehouse_of_an_earlier_version_goes_on(made, rows):
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     with duckdb.connect(str(made.warehouse / ".work/build.duckdb")) as con:
         for column in ("parts", "inputs", "results"):
             con.execute(f"alter table meta.builds drop column {column}")
@@ -298,7 +298,7 @@ def test_a_warehouse_of_an_earlier_version_goes_on(made, rows):
 
 
 def test_a_projects_own_files_override_and_add(made, rows):
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     matrix = [row[0] for row in rows(path, "describe features.matrix")]
     assert "count_kinds" not in matrix
 
@@ -346,7 +346,7 @@ def test_a_projects_own_files_override_and_add(made, rows):
 
 def test_a_failing_check_stops_the_build_and_the_next_one_goes_on(made, rows):
     _write(made, "4_features/kinds.sql", FEATURE)
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     before = _content(path)
 
     _write(
@@ -449,14 +449,14 @@ def test_a_build_tells_each_step_and_what_it_took_for_granted(made):
 
 def test_a_project_that_moves_is_the_same_project(made):
     """Files are known by their place in the project, so a moved folder is not read again."""
-    build(made, progress=QUIET)
+    prebuilt(made)
     moved = made.folder.parent / f"{made.folder.name}-moved"
     made.folder.rename(moved)
     assert build(made.model_copy(update={"folder": moved}), progress=QUIET).steps == ()
 
 
 def test_a_removed_published_file_is_published_again(made):
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     path.unlink()
     assert build(made, progress=QUIET).steps == ("publish",)
     assert path.exists()
@@ -464,7 +464,7 @@ def test_a_removed_published_file_is_published_again(made):
 
 def test_a_label_file_that_comes_back_is_trained_again(made, rows):
     _write(made, "5_labels/carting.sql", LABEL)
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     before = rows(path, "select count(*) from predictions.carting")
     (made.folder / "sql/5_labels/carting.sql").unlink()
     build(made, progress=QUIET)
@@ -475,7 +475,7 @@ def test_a_label_file_that_comes_back_is_trained_again(made, rows):
 
 def test_a_table_may_become_a_view(made, rows):
     _write(made, "4_features/kinds.sql", FEATURE)
-    build(made, progress=QUIET)
+    prebuilt(made)
     view = FEATURE.replace("-- version: 1", "-- materialized: view\n-- version: 2")
     _write(made, "4_features/kinds.sql", view)
     path = build(made, progress=QUIET).path

@@ -67,8 +67,8 @@ def test_every_model_of_a_build_is_given_the_threads(limited, monkeypatch, quick
         cls = model_class(name)
 
         class Counted(cls):
-            def __init__(self, kind, seed=7, threads=None):
-                super().__init__(kind, seed, threads)
+            def __init__(self, *given_, **more):
+                super().__init__(*given_, **more)
                 given.append(self.threads)
 
         return Counted

@@ -249,7 +249,7 @@ def test_an_inserted_event_moves_the_score_to_what_the_next_build_says(tmp_path)
     EVENTS.write_parquet(tmp_path / "events.parquet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODEL_SETS, "fast", QUICK)
-        made = _made(tmp_path)
+        made = project(tmp_path, only=("purchase",), tasks={"purchase": WINDOWS["purchase"]})
         path = build(made, progress=QUIET).path
         with duckdb.connect(str(path)) as con:
             before = con.execute("from live.purchase order by user_id").fetchall()

@@ -10,7 +10,7 @@ from importlib import import_module
 import numpy as np
 import polars as pl
 import pytest
-from models_data import NOISE, fit, fitted, questions, reloaded, table
+from models_data import ELSEWHERE, NOISE, fit, fitted, questions, reloaded, table
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -30,7 +30,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-CASES = [(name, kind) for name in MODELS for kind in sorted(model_class(name).kinds)]
+CASES = [
+    (name, kind)
+    for name in MODELS
+    if name not in ELSEWHERE
+    for kind in sorted(model_class(name).kinds)
+]
 LEARNING = [case for case in CASES if model_class(case[0]).family != "reference"]
 every_case = pytest.mark.parametrize(("name", "kind"), CASES)
 every_learning_case = pytest.mark.parametrize(("name", "kind"), LEARNING)

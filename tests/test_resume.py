@@ -10,7 +10,7 @@ import textwrap
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import QUICK, cut_short, project
+from conftest import QUICK, cut_short, prebuilt, project
 from test_incremental import FEATURE
 
 from behavsql import pipeline, run
@@ -106,7 +106,7 @@ def test_a_killed_training_starts_again_and_nothing_before_it_does(tmp_path, row
 def test_an_ingest_that_was_cut_short_is_done_again(tmp_path, monkeypatch):
     """Even if the source is put back as it was: the raw file may be half written."""
     made = project(tmp_path, EVENTS, only=("purchase",))
-    build(made, progress=QUIET)
+    prebuilt(made)
     source = tmp_path / "events.parquet"
     stat = source.stat()
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
@@ -124,7 +124,7 @@ def test_an_ingest_that_was_cut_short_is_done_again(tmp_path, monkeypatch):
 def test_a_compilation_that_was_cut_short_is_done_again(tmp_path, rows, monkeypatch):
     """Even if nothing it is made from has changed: the functions are gone."""
     made = project(tmp_path, EVENTS, only=("purchase",))
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     functions = "select distinct function_name from duckdb_functions() where function_name like '%purchase%' order by 1"
     before = rows(path, functions)
 
@@ -142,7 +142,7 @@ def test_verdicts_on_tasks_survive_a_build_that_fails_before_them(tmp_path, rows
     """A refused task is asked again up to the verdicts; those come whatever happened in between."""
     few = EVENTS.filter((pl.col("type") != "purchase") | (pl.col("user") < 5))
     made = project(tmp_path, few, only=("purchase", "engagement"))
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     verdicts = "select task, status from meta.tasks where status = 'refused'"
     refused = rows(path, verdicts)
     assert refused

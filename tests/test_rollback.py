@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from behavsql.cli.main import app
 from clickstream import clickstream
-from conftest import QUICK, Heard, project
+from conftest import QUICK, Heard, prebuilt, project
 from typer.testing import CliRunner
 
 from behavsql import warehouse as warehouse_module
@@ -35,8 +35,9 @@ def template(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODEL_SETS, "fast", QUICK)
         made = project(folder, clickstream(300, 80, seed=4), only=("purchase",))
-        for select in ((), ("publish",), ("publish",)):
-            build(made, select=select, progress=QUIET)
+        prebuilt(made)
+        for _ in range(2):
+            build(made, select=("publish",), progress=QUIET)
     return folder
 
 
@@ -236,18 +237,17 @@ def test_a_damaged_published_file_can_be_rolled_back(made, rows):
 @pytest.mark.parametrize("name", ["build.duckdb", "raw.duckdb"])
 def test_a_damaged_work_file_names_the_command_that_recovers_from_it(made, rows, name):
     work = Warehouse(made.warehouse).work
-    for number in (1, 2):
-        (work / name).write_bytes(JUNK)
-        with pytest.raises(
-            WarehouseError, match=rf"{name}: cannot be opened: .* Run `behavsql build --full`"
-        ):
-            build(made, progress=QUIET)
-        heard = Heard()
-        assert build(made, full=True, progress=heard).steps[-1] == "publish"
-        assert re.search(
-            rf"{name}: cannot be opened \(.*\); kept as {name}\.damaged-{number}", heard.lines[0]
-        )
-        assert (work / f"{name}.damaged-{number}").read_bytes() == JUNK
+    (work / f"{name}.damaged-1").write_bytes(b"of an earlier recovery")
+    (work / name).write_bytes(JUNK)
+    with pytest.raises(
+        WarehouseError, match=rf"{name}: cannot be opened: .* Run `behavsql build --full`"
+    ):
+        build(made, progress=QUIET)
+    heard = Heard()
+    assert build(made, full=True, progress=heard).steps[-1] == "publish"
+    assert re.search(rf"{name}: cannot be opened \(.*\); kept as {name}\.damaged-2", heard.lines[0])
+    assert (work / f"{name}.damaged-2").read_bytes() == JUNK
+    assert (work / f"{name}.damaged-1").read_bytes() == b"of an earlier recovery"
     assert rows(
         Warehouse(made.warehouse).published, "select count(*) > 100 from main.customers"
     ) == [(True,)]

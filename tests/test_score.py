@@ -6,7 +6,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import Heard, project
+from conftest import Heard, prebuilt, project
 from test_incremental import FEATURE, LABEL
 
 from behavsql.errors import ConfigError, ModelError
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 def made(tmp_path):
     """A project of two tasks, built without its last two days."""
     made = project(tmp_path, EVENTS.filter(pl.col("at") < LAST), only=("purchase", "churn"))
-    build(made, progress=QUIET)
+    prebuilt(made)
     return made
 
 

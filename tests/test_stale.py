@@ -8,7 +8,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import cut_short, project
+from conftest import cut_short, prebuilt, project
 from test_incremental import FEATURE, LABEL
 
 from behavsql import run
@@ -43,7 +43,7 @@ def test_the_same_rows_in_another_order_are_found_again(tmp_path, rows):
     (tmp_path / "a").mkdir()
     untimed = pl.when(pl.int_range(pl.len()) % 50 == 0).then(None).otherwise(pl.col("at"))
     made = project(tmp_path / "a", EARLIER.with_columns(at=untimed), only=("purchase",))
-    build(made, progress=QUIET)
+    prebuilt(made)
     shuffled = EARLIER.with_columns(at=untimed).sample(fraction=1, shuffle=True, seed=1)
     _put(made, shuffled)
     built = build(made, progress=QUIET)
@@ -71,7 +71,7 @@ def test_facts_in_another_order_are_read_again(tmp_path, rows):
     source = [made.source[0], type(made.source[0]).model_validate(facts)]
     made = made.model_copy(update={"source": source})
     plan = "select attributes.plan from staging.users where user_id = 1"
-    before = rows(build(made, progress=QUIET).path, plan)
+    before = rows(prebuilt(made).path, plan)
     users[[1, 0, 2]].write_parquet(tmp_path / "users.parquet")
     after = rows(build(made, progress=QUIET).path, plan)
     assert {*before, *after} == {("gold",), ("free",)}
@@ -85,7 +85,7 @@ PREDICTED = """
 
 def test_scores_of_newer_data_do_not_outlive_it(tmp_path, rows):
     made = project(tmp_path, EARLIER, only=("purchase",))
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     before = rows(path, PREDICTED)
     _put(made, EVENTS)
     score(made, progress=QUIET)
@@ -99,7 +99,7 @@ def test_scores_of_newer_data_do_not_outlive_it(tmp_path, rows):
 def test_scores_that_went_back_with_the_data_are_those_that_are_published(tmp_path, rows):
     """Scored there and back, nothing is left to train; what tells of the models stays the newest."""
     made = project(tmp_path, EARLIER, only=("purchase",))
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     before = rows(path, PREDICTED)
     for events in (EVENTS, EARLIER):
         _put(made, events)
@@ -111,7 +111,7 @@ def test_scores_that_went_back_with_the_data_are_those_that_are_published(tmp_pa
 
 def test_tasks_scored_beside_a_training_go_back_with_the_data(tmp_path, rows):
     made = project(tmp_path, EARLIER, only=("purchase", "churn"))
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     _put(made, EVENTS)
     train(made, tasks=["purchase"], progress=QUIET)
     _put(made, EARLIER)
@@ -125,7 +125,7 @@ def test_tasks_scored_beside_a_training_go_back_with_the_data(tmp_path, rows):
 def test_a_refused_task_comes_back_when_its_label_file_is_mended(tmp_path, rows):
     made = project(tmp_path, EARLIER, only=("purchase",))
     _write(made, "5_labels/carting.sql", LABEL.replace("> 0 as label", "> 100000 as label"))
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     status = "select status from meta.tasks where task = 'carting'"
     assert rows(path, status) == [("refused",)]
     assert _due(made) == {}
@@ -149,7 +149,7 @@ def test_a_task_that_repeats_another_comes_back_when_either_changes(tmp_path, ro
     _write(made, "5_labels/carting.sql", LABEL)
     twin = LABEL.replace("'carting'", "'carted'")
     _write(made, "5_labels/carted.sql", twin)
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     status = "select task, status from meta.tasks where task like 'cart%' order by task"
     assert rows(path, status) == [("carted", "ready"), ("carting", "skipped")]
     _write(made, "5_labels/carted.sql", twin.replace("> 0 as label", "> 1 as label"))
@@ -164,7 +164,7 @@ def test_models_of_files_that_changed_and_made_the_same_score_on(tmp_path, rows,
     events = EARLIER.filter(pl.col("type") != "click")
     made = project(tmp_path, events, only=("purchase", "churn", "click"))
     _write(made, "4_features/kinds.sql", FEATURE)
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     again = FEATURE.replace("version: 1", "version: 2").replace(
         "<= cutoffs.cutoff_at\n", "<= cutoffs.cutoff_at and true\n"
     )
@@ -185,7 +185,7 @@ def test_models_stay_stale_as_long_as_their_rows_are_out_of_date(tmp_path):
     """A selection that makes other features, and no matrix of them, tells nothing of the models."""
     made = project(tmp_path, EARLIER, only=("purchase",))
     _write(made, "4_features/kinds.sql", FEATURE)
-    build(made, progress=QUIET)
+    prebuilt(made)
     _write(made, "4_features/kinds.sql", FEATURE.replace("count(distinct", "1 + count(distinct"))
     for name in ("features.recency", "features.kinds"):
         assert build(made, select=[name], full=True, progress=QUIET).steps == (name,)
@@ -196,7 +196,7 @@ def test_models_stay_stale_as_long_as_their_rows_are_out_of_date(tmp_path):
 def test_a_lower_max_rejected_share_is_applied_to_what_is_built(tmp_path):
     untimed = pl.when(pl.int_range(pl.len()) % 6 == 0).then(None).otherwise(pl.col("at"))
     made = project(tmp_path, EARLIER.with_columns(at=untimed), only=("purchase",))
-    build(made, progress=QUIET)
+    prebuilt(made)
     strict = made.model_copy(
         update={"settings": made.settings.model_copy(update={"max_rejected_share": 0.01})}
     )
@@ -211,7 +211,7 @@ def test_a_lower_max_rejected_share_is_applied_to_what_is_built(tmp_path):
 def test_an_ingest_cut_short_is_done_again_whatever_ran_since(tmp_path, monkeypatch):
     """A run that ended before it came to any step does not hide it."""
     made = project(tmp_path, EARLIER, only=("purchase",))
-    build(made, progress=QUIET)
+    prebuilt(made)
     source = tmp_path / "events.parquet"
     stat = source.stat()
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
@@ -239,7 +239,7 @@ def test_a_macro_goes_with_its_file(tmp_path, rows):
     _write(
         made, "4_features/kinds.sql", FEATURE.replace("count(distinct", "twice(1) + count(distinct")
     )
-    path = build(made, progress=QUIET).path
+    path = prebuilt(made).path
     macros = (
         "select function_name from duckdb_functions() where function_name in ('twice', 'total')"
     )

@@ -261,7 +261,7 @@ def test_a_build_that_can_ask_nothing_says_so_and_still_publishes(tmp_path, rows
     assert rows(path, "select count(*) from report.leaderboard") == [(0,)]
 
 
-def test_windows_stay_when_the_data_grows(tmp_path, rows):
+def test_windows_stay_when_the_data_grows(tmp_path, rows, quick):
     """From 40 days to 160: the horizon of the first build stays, for the task that has a model."""
     events = clickstream(300, 160, seed=4)
     short = events.filter(pl.col("at") < START + 40 * DAY)

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from clickstream import clickstream
-from conftest import QUICK, project
+from conftest import QUICK, prebuilt, project
 
 from behavsql.errors import LockedError, WarehouseError
 from behavsql.models import MODEL_SETS
@@ -59,7 +59,7 @@ def template(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODEL_SETS, "fast", QUICK)
-        build(project(folder, EVENTS, only=("purchase",)), progress=QUIET)
+        prebuilt(project(folder, EVENTS, only=("purchase",)))
     return folder
 
 

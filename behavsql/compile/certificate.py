@@ -8,11 +8,11 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from behavsql import frames, parity
+from behavsql import frames, parity, sequences
 from behavsql.compile import edge_rows
 from behavsql.compile.macros import Macro
 from behavsql.compile.profile import Feature
-from behavsql.compile.registry import BATCH, ROW
+from behavsql.compile.registry import EVENT_ROW, ROW, is_table
 from behavsql.compile.scorer import Scorer
 from behavsql.config import Settings
 from behavsql.frames import Table
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from behavsql.calibration import Calibrator
     from behavsql.models.base import Model
 
+_LISTS = (
+    f"(select user_id, cutoff_at, {', '.join(sequences.COLUMNS)} from features.sequences) as lists"
+)
 SAID = "_said"  # the column with what Python answers, beside the features
 
 
@@ -68,10 +71,13 @@ def certify(
         bodies.setdefault(macro.body, Certificate(macro))
     asked = list(bodies.values())
     ask = lambda table: calibrator.transform(model.predict(table))  # noqa: E731
-    for rows in _test_rows(con, one, ask, settings):
+    for rows in _test_rows(con, one, ask, settings, bool(scorer.lists)):
         for proof in asked:
             proof.count_test_rows += _compare(con, rows, proof, features)
-    edges = edge_rows.make(_some(con, one, settings), scorer.ties, scorer.features)
+    some = _some(con, one, settings, bool(scorer.lists))
+    edges = edge_rows.make(some, scorer.ties, scorer.features)
+    if scorer.lists:
+        edges = pl.concat([edges, edge_rows.events(some)])
     answers = pl.Series(SAID, ask(frames.unlabelled(edges, one.task, one.kind)), pl.Float64)
     con.register("said", edges.with_columns(answers).to_arrow())
     rows = _put(con, "said")
@@ -84,17 +90,19 @@ def certify(
 
 def _test_rows(
     con: duckdb.DuckDBPyConnection, one: Published, ask: Callable[[Table], np.ndarray],
-    settings: Settings,
+    settings: Settings, with_lists: bool,
 ) -> Iterator[str]:  # fmt: skip
     """The test rows of the feature table beside what Python says of them, a part at a time."""
+    lists = f"inner join {_LISTS} using (user_id, cutoff_at) " if with_lists else ""
     for only in parity.batches(con, one.task, "test"):
-        asked = frames.load(con, one.task, one.kind, settings.max_train_rows, settings.seed, only)
+        asked = _load(con, one, settings, only, with_lists)
         scores = asked.keys.select("user_id", "cutoff_at", pl.Series(SAID, ask(asked.table)))
         con.register("said", scores.to_arrow())
         rows = _put(
             con,
-            f"(select matrix.* exclude (user_id, cutoff_at), said.{SAID} "
-            "from features.matrix as matrix inner join said using (user_id, cutoff_at))",
+            f"(select matrix.* exclude (user_id, cutoff_at), said.{SAID}"
+            f"{', lists.* exclude (user_id, cutoff_at)' if lists else ''} "
+            f"from features.matrix as matrix {lists}inner join said using (user_id, cutoff_at))",
         )
         con.unregister("said")
         yield rows
@@ -105,19 +113,39 @@ def _put(con: duckdb.DuckDBPyConnection, rows: str) -> str:
     """Rows in a table of their own, numbered as if they were users'; its name."""
     con.execute(
         f"create or replace temp table certified as "
-        f"select row_number() over () as user_id, * from {rows}"
+        f"select row_number() over () as user_id, timestamp 'epoch' as cutoff_at, * from {rows}"
     )
     return "certified"
 
 
-def _some(con: duckdb.DuckDBPyConnection, one: Published, settings: Settings) -> pl.DataFrame:
+def _some(
+    con: duckdb.DuckDBPyConnection, one: Published, settings: Settings, with_lists: bool
+) -> pl.DataFrame:
     """A few test rows, as the model sees them, that the edges are cut into."""
     only = f"asked.split = 'test' and hash(asked.user_id, 3) % {edge_rows.ONE_IN} = 0"
-    asked = frames.load(con, one.task, one.kind, settings.max_train_rows, settings.seed, only)
+    asked = _load(con, one, settings, only)
     if len(asked.table) < edge_rows.LEAST:
-        only = parity.batches(con, one.task, "test")[0]
-        asked = frames.load(con, one.task, one.kind, settings.max_train_rows, settings.seed, only)
-    return asked.table.features.head(edge_rows.BASES)
+        asked = _load(con, one, settings, parity.batches(con, one.task, "test")[0])
+    features = asked.table.features.head(edge_rows.BASES)
+    if not with_lists:
+        return features
+    keys = asked.keys.head(edge_rows.BASES).select("user_id", "cutoff_at").with_row_index("place")
+    con.register("picked", keys.to_arrow())
+    lists = con.sql(
+        f"select lists.* exclude (user_id, cutoff_at) from picked left join {_LISTS} "
+        "using (user_id, cutoff_at) order by place"
+    ).pl()
+    con.unregister("picked")
+    return pl.concat([features, lists], how="horizontal")
+
+
+def _load(
+    con: duckdb.DuckDBPyConnection, one: Published, settings: Settings, only: str,
+    with_sequences: bool = False,
+) -> frames.Asked:  # fmt: skip
+    return frames.load(
+        con, one.task, one.kind, settings.max_train_rows, settings.seed, only, with_sequences
+    )
 
 
 def _compare(
@@ -139,12 +167,12 @@ def _compare(
 
 def _difference(macro: Macro, rows: str, features: list[Feature]) -> str:
     """The query for: how many rows, how many of them wrong, the largest difference."""
-    if macro.form == BATCH:
+    if is_table(macro.form):
         answers = (
             f"select {SAID}, answers.score from {rows} left join "
             f"{identifier(macro.name)}({literal(rows)}) as answers using (user_id)"
         )
-    elif macro.form == ROW:
+    elif macro.form in (ROW, EVENT_ROW):
         answers = f"select {SAID}, {identifier(macro.name)}({rows}) as score from {rows}"
     else:
         given = ", ".join(f"{identifier(f.name)} := {identifier(f.name)}" for f in features)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from behavsql.sequences import COLUMNS
+
 BASES = 24  # ordinary rows that the edges are cut into, in turn
 LEAST = 8
 ONE_IN = 97  # users among which the ordinary rows are looked for
@@ -36,6 +38,22 @@ def make(
         columns.append(pl.Series(name, column, edges[name].dtype, strict=False))
     empty = pl.DataFrame({name: [None] for name in rows.columns}, schema=rows.schema)
     return pl.concat([rows, empty, edges.with_columns(columns)])
+
+
+def events(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose lists of events are odd: none, one event, unknown roles, more than models read."""
+    lists = [name for name in COLUMNS if name in rows.columns]
+    whole, roles = pl.col(lists), pl.col("role_sequence")
+    odd = [
+        [pl.lit(None).cast(rows.schema[name]).alias(name) for name in lists],
+        [whole.list.head(0)], [whole.list.head(1)], [whole.list.tail(1)],
+        [pl.concat_list(name, name).alias(name) for name in lists],
+        [roles.list.eval(pl.element() + " never seen before")],
+        [roles.list.eval(pl.when(pl.element() == "").then(pl.element()))],  # all missing
+        [pl.col("days_ago_sequence").list.eval(pl.element() * 0)],
+        [pl.col("days_ago_sequence").list.eval(pl.element() * 10)],
+    ]  # fmt: skip
+    return pl.concat([rows.with_columns(change) for change in odd])
 
 
 def _odd(column: pl.Series, ties: Sequence[float]) -> list[object]:

@@ -40,6 +40,7 @@ class Form(ABC):
         self._types = types
         self._task = task
         self._atoms: dict[tuple[str, str], int] = {}  # (feature, template) -> position from 1
+        self._lists: list[str] = []  # the list columns, for models that read sequences
         self._bound = 0
         self.ties: dict[int, set[float]] = {}  # position -> where a comparison turns
 
@@ -47,6 +48,22 @@ class Form(ABC):
     def features(self) -> list[str]:
         """The features the expression reads, in the order they were asked for."""
         return list(dict.fromkeys(feature for feature, _ in self._atoms))
+
+    @property
+    def lists(self) -> list[str]:
+        """The list columns the expression reads, those of features.sequences."""
+        return list(self._lists)
+
+    def list_column(self, name: str) -> str:
+        """A reference to a list column as it is; CompileError if the rows have no such column."""
+        if not self._types.get(name, "").endswith("[]"):
+            raise CompileError(
+                f"column {name}: is {self._types.get(name, 'not there')}; the model reads it as a list. "
+                f"Train it again."
+            )
+        if name not in self._lists:
+            self._lists.append(name)
+        return self._list_reference(self._lists.index(name) + 1)
 
     def number(self, feature: str, zero_is_missing: bool = False) -> str:
         """A reference to a number. CompileError for a feature that is text, or is not there."""
@@ -83,6 +100,11 @@ class Form(ABC):
         quoted = literal(value).replace("{", "{{").replace("}", "}}")
         return self._atom(feature, f"coalesce({{}}::VARCHAR = {quoted}, false)::DOUBLE")
 
+    def missing_at(self, feature: str) -> int:
+        """The position of a flag: 1.0 where the text feature is missing, else 0.0."""
+        self._type(feature)
+        return self._atom(feature, "({} IS NULL)::DOUBLE")
+
     def member_at(self, feature: str, values: Iterable[int]) -> int:
         """The position of a flag: 1.0 where the number, cut to an integer, is one of `values`."""
         listed = ", ".join(f"{value}" for value in sorted(values))
@@ -105,8 +127,16 @@ class Form(ABC):
         """The SQL that reads the atom at a position."""
 
     @abstractmethod
+    def _list_reference(self, position: int) -> str:
+        """The SQL that reads the list column at a position, from 1."""
+
+    @abstractmethod
     def bind(self, value: str, body: Callable[[str], str]) -> str:
         """`body` of a name for `value`, which is then computed once however often it is named."""
+
+    @abstractmethod
+    def bind_all(self, values: Sequence[str], body: Callable[[list[str]], str]) -> str:
+        """`body` of the names of several values, of one type, that do not refer to each other."""
 
     def _atom(self, feature: str, template: str) -> int:
         return self._atoms.setdefault((feature, template), len(self._atoms) + 1)
@@ -138,9 +168,16 @@ class RowForm(Form):
     def reference(self, position: int) -> str:
         return f"_x[{position}]"
 
+    def _list_reference(self, position: int) -> str:
+        return f"_z.l{position}"
+
     def bind(self, value: str, body: Callable[[str], str]) -> str:
         name = self._name()
         return f"list_transform([{value}], lambda {name}: {body(name)})[1]"
+
+    def bind_all(self, values: Sequence[str], body: Callable[[list[str]], str]) -> str:
+        listed = f"[{', '.join(values)}]"
+        return self.bind(listed, lambda v: body([f"{v}[{i}]" for i in range(1, len(values) + 1)]))
 
     def over_row(self, expression: str, row: str) -> str:
         """The expression for a row `row`, unpacked once: each `f.x` would repack all of it.
@@ -148,20 +185,34 @@ class RowForm(Form):
         NULL for no row. Every feature is qualified: an unknown one must be an error, not an outer
         column.
         """
-        atoms = ", ".join(self.atoms(lambda feature: f"_r.{identifier(feature)}"))
+        read = self._read(lambda feature: f"_r.{identifier(feature)}")
         known = f"list_filter([{row}], lambda _r: _r IS NOT NULL)"
-        return self._over(f"list_transform({known}, lambda _r: [{atoms}])", expression)
+        return self._over(f"list_transform({known}, lambda _r: {read})", expression)
 
     def over_columns(self, expression: str) -> str:
         """The expression over bare columns, or arguments, named like the features."""
-        return self._over(f"[[{', '.join(self.atoms(identifier))}]]", expression)
+        return self._over(f"[{self._read(identifier)}]", expression)
+
+    def _read(self, column: Callable[[str], str]) -> str:
+        """The list of the atoms; a struct of it and the list columns, if there are any."""
+        atoms = f"[{', '.join(self.atoms(column))}]"
+        if not self._lists:
+            return atoms
+        lists = (f"l{i}: {column(name)}" for i, name in enumerate(self._lists, 1))
+        return f"{{x: {atoms}::DOUBLE[], {', '.join(lists)}}}"
 
     def _over(self, rows: str, expression: str) -> str:
+        finite = f"lambda _v: {FINITE.format('_v')}"
+        if self._lists:
+            read = f"lambda _x: {expression}"
+            return (
+                f"list_transform({rows}, lambda _z: list_transform("
+                f"[list_transform(_z.x, {finite})], {read})[1])[1]"
+            )
         if not self._atoms:
             return expression
-        finite = f"list_transform(_a, lambda _v: {FINITE.format('_v')})"
         return (
-            f"list_transform(list_transform({rows}, lambda _a: {finite}), "
+            f"list_transform(list_transform({rows}, lambda _a: list_transform(_a, {finite})), "
             f"lambda _x: {expression})[1]"
         )
 
@@ -179,18 +230,28 @@ class BatchForm(Form):
     def reference(self, position: int) -> str:
         return f"x{position}"
 
+    def _list_reference(self, position: int) -> str:
+        return f"l{position}"
+
     def bind(self, value: str, body: Callable[[str], str]) -> str:
         name = self._name()
         self._levels.append([(name, value)])
         return body(name)
 
+    def bind_all(self, values: Sequence[str], body: Callable[[list[str]], str]) -> str:
+        names = [self._name() for _ in values]
+        self._levels.append(list(zip(names, values, strict=True)))
+        return body(names)
+
     def query(self, expression: str, table: str, keys: Sequence[str] = ("user_id",)) -> str:
         """A SELECT of the keys and the `score` of every row of `table`."""
         kept = ", ".join(map(identifier, keys))
         columns = [f"{atom} AS c{i}" for i, atom in enumerate(self.atoms(identifier), 1)]
-        source = f"SELECT {', '.join([kept, *columns])} FROM {table}"
+        lists = [f"l{i}" for i in range(1, len(self._lists) + 1)]
+        named = [f"{identifier(name)} AS l{i}" for i, name in enumerate(self._lists, 1)]
+        source = f"SELECT {', '.join([kept, *columns, *named])} FROM {table}"
         finite = [f"{FINITE.format(f'c{i}')} AS x{i}" for i in range(1, len(columns) + 1)]
-        source = f"SELECT {', '.join([kept, *finite])} FROM ({source})"
+        source = f"SELECT {', '.join([kept, *finite, *lists])} FROM ({source})"
         for level in self._levels:
             bound = ", ".join(f"{value} AS {name}" for name, value in level)
             source = f"SELECT *, {bound} FROM ({source})"

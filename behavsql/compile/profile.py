@@ -1,11 +1,17 @@
 """What the features looked like in train: the range, and what stands in for one that is not given."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 import polars as pl
 
 from behavsql.quoting import literal
+
+if TYPE_CHECKING:
+    from behavsql.selection import Selection
+
+# Of models.features, in the order of `Feature`.
+_COLUMNS = ("feature", "data_type", "low", "median", "high", "most_frequent", "missing_share")
 
 
 class Feature(NamedTuple):
@@ -29,10 +35,10 @@ class Feature(NamedTuple):
 
 
 def types(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Feature -> its type in the feature table."""
+    """Feature -> its type in the feature table, and that of the lists of features.sequences."""
     return dict(con.execute(
         "select column_name, data_type from duckdb_columns() where schema_name = 'features' "
-        "and table_name = 'matrix' and database_name = current_database()"
+        "and table_name in ('matrix', 'sequences') and database_name = current_database()"
     ).fetchall())  # fmt: skip
 
 
@@ -57,20 +63,26 @@ def _most_frequent(series: pl.Series) -> str | None:
     return first["value"][0] if len(first) else None
 
 
-def store(con: duckdb.DuckDBPyConnection, task: str, features: list[Feature]) -> None:
-    """Replace what `models.features` says of a task."""
+def store(
+    con: duckdb.DuckDBPyConnection, task: str, features: list[Feature],
+    selection: "Selection | None" = None,
+) -> None:  # fmt: skip
+    """Replace what `models.features` says of a task. selection: None = all are kept, for no reason."""
     con.execute("delete from models.features where task = ?", [task])
-    rows = [
-        f"({', '.join(literal(value) for value in (task, position, *feature))})"
-        for position, feature in enumerate(features, 1)
-    ]
-    con.execute(f"insert into models.features values {', '.join(rows)}")
+    rows = []
+    for position, feature in enumerate(features, 1):
+        is_kept = selection is None or feature.name in selection.kept
+        reason = selection.reasons[feature.name] if selection else None
+        values = (task, position, *feature, is_kept, reason)
+        rows.append(f"({', '.join(map(literal, values))})")
+    columns = ", ".join(("task", "position", *_COLUMNS, "is_kept", "reason"))
+    con.execute(f"insert into models.features ({columns}) values {', '.join(rows)}")
 
 
 def read(con: duckdb.DuckDBPyConnection, task: str) -> list[Feature]:
     """The features a task's models learned from, in the order of the feature table."""
     rows = con.execute(
-        "select feature, data_type, low, median, high, most_frequent, missing_share "
-        "from models.features where task = ? order by position", [task]
+        f"select {', '.join(_COLUMNS)} from models.features "
+        "where task = ? and is_kept is not false order by position", [task]
     ).fetchall()  # fmt: skip
     return [Feature(*row) for row in rows]

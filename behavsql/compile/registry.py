@@ -7,6 +7,9 @@ import duckdb
 from behavsql.quoting import identifier, literal
 
 ROW, WHATIF, BATCH = "row", "whatif", "batch"  # the forms of a function
+EVENT_ROW, EVENT_BATCH = "event row", "event batch"  # the same of models that read the last events
+# Rows with every feature and the last events, of who is asked about now.
+ASKED = "(from features.latest inner join features.sequences using (user_id, cutoff_at))"
 IS_VERSION = "regexp_matches(macro, '__v[0-9]+$')"
 
 
@@ -20,7 +23,7 @@ def is_there(con: duckdb.DuckDBPyConnection) -> bool:
 
 
 def functions(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Name -> form ("row" | "whatif" | "batch") of the functions that are stored."""
+    """Name -> form of the functions that are stored."""
     if not is_there(con):
         return {}
     return dict(con.execute(
@@ -48,19 +51,27 @@ def drop(con: duckdb.DuckDBPyConnection, those: str) -> None:
 
 
 def broken(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
-    """Functions that cannot be called on features.latest, each with what DuckDB says about it."""
+    """Functions that cannot be called on who is there now, each with what DuckDB says about it."""
     for name, form in functions(con).items():
-        called = identifier(name)
-        if form == ROW:
-            query = f"select {called}(f) from features.latest as f limit 1"
-        elif form == WHATIF:
-            query = f"select {called}()"
-        else:
-            query = f"from {called}('features.latest') limit 1"
+        query = (
+            f"select {identifier(name)}()" if form == WHATIF else f"{answers(name, form)} limit 1"
+        )
         try:
             con.execute(query).fetchall()
         except duckdb.Error as error:
             yield name, next(iter(str(error).splitlines()), "")
+
+
+def answers(name: str, form: str) -> str:
+    """What a function over rows says now: a query for user_id and score."""
+    called = identifier(name)
+    if form in (ROW, EVENT_ROW):
+        rows = "features.latest" if form == ROW else ASKED
+        return f"select user_id, {called}(f) as score from {rows} as f"
+    if form == BATCH:
+        return f"from {called}('features.latest')"
+    now = "(select max(cutoff_at) from features.latest)"
+    return f"select user_id, score from {called}('features.sequences') where cutoff_at = {now}"
 
 
 def drop_broken(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -73,5 +84,10 @@ def drop_broken(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 def dropped(name: str, form: str) -> str:
     """The statement that takes a function away, if it is there."""
-    kind = "MACRO TABLE" if form == BATCH else "MACRO"
+    kind = "MACRO TABLE" if is_table(form) else "MACRO"
     return f"DROP {kind} IF EXISTS {identifier(name)}"
+
+
+def is_table(form: str) -> bool:
+    """Whether a function of this form is called in FROM."""
+    return form in (BATCH, EVENT_BATCH)

@@ -42,6 +42,11 @@ class Scorer:
         return self.row.features
 
     @property
+    def lists(self) -> list[str]:
+        """The list columns of features.sequences the score depends on."""
+        return self.row.lists
+
+    @property
     def ties(self) -> dict[str, list[float]]:
         """Feature -> where a comparison of it turns, in order."""
         found: dict[str, set[float]] = {}

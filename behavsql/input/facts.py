@@ -17,7 +17,8 @@ def load(con: duckdb.DuckDBPyConnection, kind: str, scans: list[tuple[Source, Sc
     features = sorted({name for source, _ in scans for name in source.features}) or [NO_FIELD]
     con.execute(
         f"create or replace table raw.{kind} (source varchar, user_id varchar, item_id varchar, "
-        f"category varchar, title varchar, attributes struct({_texts(names)}), "
+        f"category varchar, title varchar, description varchar, vectors map(varchar, double[]), "
+        f"attributes struct({_texts(names)}), "
         f"features struct({_texts(features)}))"
     )
     for source, scan in scans:
@@ -26,7 +27,8 @@ def load(con: duckdb.DuckDBPyConnection, kind: str, scans: list[tuple[Source, Sc
         con.execute(
             f"insert into raw.{kind} by name select {literal(source.name)} as source, {user} as user_id, "
             f"{text(columns.item_id, scan.types)} as item_id, {text(columns.category, scan.types)} as category, "
-            f"{text(columns.title, scan.types)} as title, "
+            f"{text(columns.title, scan.types)} as title, {_description(source, scan)} as description, "
+            f"{_vectors(source, scan)} as vectors, "
             f"{_packed(names, scan)} as attributes, "
             f"{_packed([name for name in features if name in source.features], scan)} as features "
             f"from {scan.relation}"
@@ -52,6 +54,21 @@ def _packed(names: list[str], scan: Scan) -> str:
         for name in names
     ]
     return f"struct_pack({', '.join(fields)})" if fields else "null"
+
+
+def _description(source: Source, scan: Scan) -> str:
+    """The source's texts about an item, one after the other."""
+    parts = ", ".join(text(name, scan.types) for name in source.texts)
+    return f"nullif(concat_ws(' ', {parts}), '')" if parts else "null"
+
+
+def _vectors(source: Source, scan: Scan) -> str:
+    """A map of the source's vectors by name; text such as [0.1, 2] is read, what is no list is missing."""
+    if not source.vectors:
+        return "null"
+    names = literal(source.vectors)
+    lists = ", ".join(f"try_cast({identifier(name)} as double[])" for name in source.vectors)
+    return f"map({names}, [{lists}])"
 
 
 def _type_features(con: duckdb.DuckDBPyConnection, kind: str, names: list[str]) -> None:

@@ -131,7 +131,10 @@ def _check_mapped(config: Config, source: Source, files: list[Path], types: dict
     """SourceError for a column that the source lacks."""
     is_unsplit = len(types) == 1 and any(sign in next(iter(types)) for sign in ",;\t|")
     remedy = "Mend `delimiter`." if is_unsplit else "Mend the mapping."
-    for column in sorted(source.columns.used() | {*source.attributes, *source.features}):
+    for column in sorted(
+        source.columns.used()
+        | {*source.attributes, *source.features, *source.texts, *source.vectors}
+    ):
         if column not in types:
             raise SourceError(
                 f'{config.origin}: source "{source.name}": {files[0].name} has no column "{column}"; '

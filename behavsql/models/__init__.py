@@ -20,10 +20,26 @@ MODELS: dict[str, str] = {
     "decision_tree": "behavsql.models.decision_tree:DecisionTree",
     "random_forest": "behavsql.models.random_forest:RandomForest",
     "lightgbm": "behavsql.models.lightgbm:LightGBM",
+    "naive_bayes": "behavsql.models.naive_bayes:NaiveBayes",
+    "bayes_network": "behavsql.models.bayes_network:BayesNetwork",
+    "markov_chain": "behavsql.models.markov_chain:MarkovChain",
+    "hmm": "behavsql.models.hmm:HMM",
     "mlp": "behavsql.models.mlp:MLP",
+    "cnn": "behavsql.models.cnn:CNN",
+    "gru": "behavsql.models.gru:GRU",
+    "lstm": "behavsql.models.lstm:LSTM",
+    "transformer": "behavsql.models.transformer:Transformer",
+    "pretrained_transformer": "behavsql.models.pretrained_transformer:PretrainedTransformer",
+    "fusion": "behavsql.models.fusion:Fusion",
+    "bg_nbd": "behavsql.models.bg_nbd:BGNBD",
+    "voting": "behavsql.models.voting:Voting",
+    "weighting": "behavsql.models.weighting:Weighting",
+    "stacking": "behavsql.models.stacking:Stacking",
 }
 
 REFERENCES = ("prevalence", "persistence")  # trained whatever else is, and shown beside it
+ENSEMBLES = ("voting", "weighting", "stacking")  # of the other models of a task
+NEED_PRETRAINED = ("pretrained_transformer",)  # `needs` of these classes says so too
 _FAST = (
     *REFERENCES,
     "logistic",
@@ -37,7 +53,22 @@ _FAST = (
 MODEL_SETS: dict[str, tuple[str, ...]] = {
     "fast": _FAST,
     "standard": (*_FAST, "mlp"),
-    "all": (*_FAST, "mlp"),
+    "all": (
+        *_FAST,
+        "mlp",
+        "cnn",
+        "gru",
+        "lstm",
+        "transformer",
+        "fusion",
+        "pretrained_transformer",
+        "naive_bayes",
+        "bayes_network",
+        "markov_chain",
+        "hmm",
+        "bg_nbd",
+        *ENSEMBLES,
+    ),
 }
 
 

@@ -30,6 +30,7 @@ class Model(ABC):
     name: ClassVar[str]  # "logistic", its key in MODELS
     family: ClassVar[str]  # "reference" | "linear" | "trees" | "probabilistic" | "neural" | ...
     kinds: ClassVar[frozenset[str]]  # the label kinds it serves
+    needs: ClassVar[tuple[str, ...]] = ()  # "pretrained": given by `with_pretrained`, before fit
     reads: ClassVar[str] = "table"  # "table" | "sequences" | "both"
     tolerance: ClassVar[float] = 1e-9  # between two answers to one question, relative above 1
     OPTIONS: ClassVar[Mapping[str, object]] = {}  # hyperparameter -> default
@@ -92,6 +93,10 @@ class Model(ABC):
         A name has the same columns whichever model makes it.
         """
         return {}
+
+    def per_user(self, table: Table) -> "pl.DataFrame | None":
+        """What the model knows of each row (n,) beside its answer, stored as `models.<model>_users`."""
+        return None
 
     def importance(self) -> dict[str, float]:
         """Feature -> share, largest first, sums to 1; {} where no feature had any influence."""

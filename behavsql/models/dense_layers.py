@@ -33,8 +33,8 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 class Dense:
     """activation(inputs @ kernel + bias)."""
 
-    kernel: np.ndarray  # (inputs, units) float32
-    bias: np.ndarray  # (units,) float32
+    kernel: np.ndarray  # (inputs, units) float32; float64 where components were folded in
+    bias: np.ndarray  # (units,) like the kernel
     activation: str  # a key of ACTIVATIONS
 
 

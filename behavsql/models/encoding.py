@@ -1,5 +1,6 @@
 """Feature columns -> a matrix of floats, learned from train alone."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -64,7 +65,7 @@ class Encoder:
         """Learn categories, medians and scales; ModelError if no column varies."""
         self.columns = []
         for source, dtype in frame.schema.items():
-            if _is_text(dtype):
+            if is_text(dtype):
                 self.columns += _categories(source, frame[source])
             else:
                 self.columns += self._numbers(source, frame)
@@ -92,7 +93,7 @@ class Encoder:
             rows = frame.slice(start, BLOCK_ROWS)
             self._fill_missing(block, rows)
             self._fill_categories(block, rows)
-            values = _values(rows, [column.source for column in numbers.values()])
+            values = as_numbers(rows, [column.source for column in numbers.values()])
             if self.scale:
                 values = self._logged(values)
                 values = (np.where(np.isnan(values), fill, values) - mean) / std
@@ -134,7 +135,7 @@ class Encoder:
         return encoder
 
     def _numbers(self, source: str, frame: pl.DataFrame) -> list[Encoded]:
-        values = self._logged(_values(frame, [source])[:, 0])
+        values = self._logged(as_numbers(frame, [source])[:, 0])
         missing = np.isnan(values)
         share = float(missing.mean()) if len(values) else 1.0
         if share == 1:
@@ -160,24 +161,13 @@ class Encoder:
 
     def _sources(self, frame: pl.DataFrame) -> list[str]:
         """The features that the matrix is made of; ModelError if the frame has not all of them."""
-        schema = frame.schema
         kinds = {column.source: column.role == "category" for column in self.columns}
-        for source, is_text in kinds.items():
-            if source not in schema:
-                raise ModelError(
-                    f"features: column {source!r} is missing; the model was fitted with "
-                    "it. Build the features again, or train without it."
-                )
-            if schema[source] != pl.Null and _is_text(schema[source]) != is_text:
-                raise ModelError(
-                    f"features: column {source!r} is of type {schema[source]}; the model was fitted "
-                    f"with {'text' if is_text else 'numbers'}. Ask with features.matrix's own, or train again."
-                )
+        check_columns(frame, kinds)
         return list(kinds)
 
     def _fill_missing(self, block: np.ndarray, rows: pl.DataFrame) -> None:
         columns = self._columns("missing")
-        values = _values(rows, [column.source for column in columns.values()])
+        values = as_numbers(rows, [column.source for column in columns.values()])
         block[:, list(columns)] = np.isnan(values)
 
     def _fill_categories(self, block: np.ndarray, rows: pl.DataFrame) -> None:
@@ -194,7 +184,24 @@ class Encoder:
         return np.sign(values) * np.log1p(np.abs(values)) if self.log else values
 
 
-def _is_text(dtype: pl.DataType) -> bool:
+def check_columns(frame: pl.DataFrame, texts: Mapping[str, bool]) -> None:
+    """ModelError naming a feature that the frame lacks, or has as text instead of numbers, or the reverse."""
+    schema = frame.schema
+    for source, text in texts.items():
+        if source not in schema:
+            raise ModelError(
+                f"features: column {source!r} is missing; the model was fitted with "
+                "it. Build the features again, or train without it."
+            )
+        if schema[source] != pl.Null and is_text(schema[source]) != text:
+            raise ModelError(
+                f"features: column {source!r} is of type {schema[source]}; the model was fitted "
+                f"with {'text' if text else 'numbers'}. Ask with features.matrix's own, or train again."
+            )
+
+
+def is_text(dtype: pl.DataType) -> bool:
+    """Whether a column holds categories."""
     return dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
@@ -203,7 +210,7 @@ def _flag(source: str, role: str, share: float, value: str | None = None) -> Enc
     return Encoded(source, role, value, 0.0, share, float(np.sqrt(share * (1 - share))))
 
 
-def _values(frame: pl.DataFrame, sources: list[str]) -> np.ndarray:
+def as_numbers(frame: pl.DataFrame, sources: list[str]) -> np.ndarray:
     """(n, k) float64 of numeric columns; null, NaN and infinities are NaN.
 
     All at once: a call per column takes longer than its work on a few thousand rows.

@@ -1,14 +1,17 @@
 """Gradient-boosted trees, tuned: a few sound configurations, each stopped early on valid."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from behavsql.frames import Table
+from behavsql.models import class_weight
 from behavsql.models.base import Model, at_most, labels, loss
 from behavsql.models.encoding import Encoder
 from behavsql.models.smearing import smearing_factor, unlogged, unlogged_sql
+from behavsql.models.space import CLASS_WEIGHTS, Between, Range
 
 if TYPE_CHECKING:
     import lightgbm
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from behavsql.compile import Form
 
 MOST_ROUNDS = 100  # a round is a tree, and every split costs planning once it is SQL
+TOLD_ROUNDS = 10  # the valid loss of every tenth is told to who watches
 PATIENCE = 20  # rounds without a better valid loss before stopping
 SEARCH_ROWS = 300_000  # configurations are compared on at most so many rows
 ONE_THREAD_ROWS = 20_000  # up to here threads on a busy machine wait more than they work
@@ -62,6 +66,7 @@ class Binned:
     valid_matrix: np.ndarray
     label: np.ndarray  # (n,)
     valid_label: np.ndarray
+    is_weighted: bool  # whether rows weigh by their class
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,25 @@ class LightGBM(Model):
     name: ClassVar[str] = "lightgbm"
     family: ClassVar[str] = "trees"
     kinds: ClassVar[frozenset[str]] = frozenset({"binary", "count", "amount"})
+    # None: as in each of SHAPES. The number of trees stays: it is what SQL functions can hold.
+    OPTIONS: ClassVar[Mapping[str, object]] = {
+        "num_leaves": None,
+        "max_depth": None,
+        "min_data_in_leaf": None,
+        "lambda_l2": None,
+        "feature_fraction": None,
+        "learning_rate": None,
+        "class_weight": "none",
+    }
+    SPACE: ClassVar[Mapping[str, Range]] = {
+        "num_leaves": Between(4, 15),
+        "max_depth": Between(3, 6),
+        "min_data_in_leaf": Between(10, 300, log=True),
+        "lambda_l2": Between(0.01, 100.0, log=True),
+        "feature_fraction": Between(0.2, 1.0),
+        "learning_rate": Between(0.03, 0.3, log=True),
+        "class_weight": CLASS_WEIGHTS,
+    }
 
     def fit(self, train: Table, valid: Table) -> Self:
         labels(self, train, classes=2)
@@ -127,11 +151,24 @@ class LightGBM(Model):
 
     def _search(self, data: Binned) -> Trial:
         """Every objective with the first shape, then the other shapes with the best objective."""
+        first, *others = self._shapes()
         objectives = OBJECTIVES[self.kind]
-        firsts = [self._trial(data, {**SHAPES[0], **objective}) for objective in objectives]
+        firsts = [self._trial(data, {**first, **objective}) for objective in objectives]
         best = min(firsts, key=lambda trial: trial.loss)
-        rest = [self._trial(data, {**best.config, **shape}) for shape in SHAPES[1:]]
+        rest = [self._trial(data, {**best.config, **shape}) for shape in others]
         return min([best, *rest], key=lambda trial: trial.loss)
+
+    def _shapes(self) -> list[dict[str, object]]:
+        """The configurations to compare, with what the options say in place of their own."""
+        given = {
+            name: self.option(name) for name in self.OPTIONS
+            if name != "class_weight" and self.option(name) is not None
+        }  # fmt: skip
+        shapes: list[dict[str, object]] = []
+        for shape in SHAPES:
+            if (own := {**shape, **given}) not in shapes:
+                shapes.append(own)
+        return shapes
 
     def _settings(self, rows: int) -> dict[str, object]:
         return {**COMMON, "num_threads": self._threads(rows), "seed": self.seed}
@@ -144,11 +181,19 @@ class LightGBM(Model):
 
         matrix, valid_matrix = (self._encoder.transform(part.features) for part in (train, valid))
         settings = self._settings(len(train))
-        dataset = lgb.Dataset(matrix, train.label, params=settings, free_raw_data=False)
-        against = dataset.create_valid(valid_matrix, valid.label, params=settings)
-        return Binned(
-            dataset.construct(), against.construct(), matrix, valid_matrix, train.label, valid.label
+        way = class_weight.checked(self.kind, self.option("class_weight"))
+        # Valid rows weigh too: it is the weighted loss that stops.
+        weight, valid_weight = (
+            class_weight.row_weights(way, part.label, train.label) for part in (train, valid)
         )
+        dataset = lgb.Dataset(
+            matrix, train.label, weight=weight, params=settings, free_raw_data=False
+        )
+        against = dataset.create_valid(valid_matrix, valid.label, valid_weight, params=settings)
+        return Binned(
+            dataset.construct(), against.construct(), matrix, valid_matrix, train.label,
+            valid.label, weight is not None,
+        )  # fmt: skip
 
     def _trial(self, data: Binned, config: dict) -> Trial:
         """One configuration, stopped early on valid, with its loss there."""
@@ -159,18 +204,26 @@ class LightGBM(Model):
         data.against.set_label(np.log1p(data.valid_label) if logged else data.valid_label)
         metric = "l2" if logged else STOPPING[self.kind]
         own = {key: value for key, value in config.items() if key != "label"}
+        callbacks = [lgb.early_stopping(PATIENCE, verbose=False)]
+        if self.watch and not logged and not data.is_weighted:  # else it is another loss
+            callbacks.append(self._tell)
         booster = lgb.train(
             {**self._settings(len(data.label)), "metric": metric, **own},
             data.dataset,
             MOST_ROUNDS,
             valid_sets=[data.against],
-            callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
+            callbacks=callbacks,
         )
         smearing = None
         if logged:
             smearing = smearing_factor(np.log1p(data.label), booster.predict(data.matrix))
         answer = self._answer(booster.predict(data.valid_matrix), smearing)
         return Trial(config, booster, smearing, loss(self.kind, data.valid_label, answer))
+
+    def _tell(self, env: "lightgbm.callback.CallbackEnv") -> None:
+        """Let who watches know how far this round has come."""
+        if env.iteration % TOLD_ROUNDS == TOLD_ROUNDS - 1:
+            self.watch((env.iteration + 1) // TOLD_ROUNDS, env.evaluation_result_list[0][2])
 
     def _keep(self, trial: Trial) -> None:
         """Adopt the trial; the booster is read back from its text, as `load` will."""
@@ -179,6 +232,7 @@ class LightGBM(Model):
         self._importance = self._encoder.shares(gains)
         self._smearing = trial.smearing
         self._params = {**COMMON, **trial.config, "rounds": rounds, "valid_loss": trial.loss}
+        self._params |= self.options
         self._use(trial.booster.model_to_string(num_iteration=rounds))
 
     def _use(self, text: str) -> None:

@@ -1,6 +1,7 @@
 """Linear regression with a ridge, lasso or elastic-net penalty, on the label or on its log."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Self
 
@@ -10,6 +11,7 @@ from behavsql.frames import Table
 from behavsql.models.base import at_most, labels, loss
 from behavsql.models.encoding import Encoder
 from behavsql.models.smearing import smearing_factor, unlogged, unlogged_sql
+from behavsql.models.space import PCA, Between, OneOf, Range
 from behavsql.models.weights import WeightedSum
 from behavsql.quoting import literal
 
@@ -17,10 +19,12 @@ SEARCH_ROWS = 50_000  # penalties are compared on at most so many rows
 MOST_ROWS = 500_000  # and the chosen one is fitted on at most so many
 MOST = 2.0  # no answer is larger than this many times the largest label of train
 
-# Weight of the penalty per row, for a label of standard deviation 1.
-L2_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
-L1_PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2)
-L1_SHARES = (1.0, 0.5)  # lasso, elastic net
+# Share of L1 -> weights of the penalty per row, for a label of standard deviation 1.
+PENALTIES = {
+    0.0: (1e-3, 1e-2, 1e-1, 1.0),
+    1.0: (1e-3, 3e-3, 1e-2, 3e-2),
+    0.5: (1e-3, 3e-3, 1e-2, 3e-2),
+}
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,28 @@ class Choice:
 
 
 class Linear(WeightedSum):
-    """The weighted sum itself, or exp(sum) smearing - 1; between 0 and twice train's largest."""
+    """The weighted sum itself, or exp(sum) smearing - 1; between 0 and twice train's largest.
+
+    Options that are None are chosen by valid loss among a few values.
+    """
 
     name: ClassVar[str] = "linear"
     family: ClassVar[str] = "linear"
     kinds: ClassVar[frozenset[str]] = frozenset({"count", "amount"})
+    OPTIONS: ClassVar[Mapping[str, object]] = {
+        "log_features": None,
+        "log_label": None,
+        "l1_share": None,
+        "penalty_per_row": None,
+        "pca": 0,
+    }
+    SPACE: ClassVar[Mapping[str, Range]] = {
+        "log_features": OneOf((True, False)),
+        "log_label": OneOf((False, True)),
+        "l1_share": OneOf((0.0, 0.5, 1.0)),
+        "penalty_per_row": Between(1e-4, 3.0, log=True),
+        "pca": PCA,
+    }
 
     def fit(self, train: Table, valid: Table) -> Self:
         labels(self, train, classes=2)
@@ -53,22 +74,27 @@ class Linear(WeightedSum):
             **asdict(choice),
             "nonzero": int(np.count_nonzero(self._coefficients)),
             "valid_loss": loss(self.kind, valid.label, self.predict(valid)),
+            **self.options,
         }
         return self
 
     def _search(self, train: Table, valid: Table) -> Choice:
-        """Ridge on every pair of scales, then the other penalties on the best pair."""
+        """The first kind of penalty on every pair of scales, then the others on the best pair."""
+        penalties = self._penalties(PENALTIES)
+        first, *rest = penalties
+        on_labels = self._allowed("log_label", (False, True))
         scored: dict[Choice, float] = {}
-        for log in (True, False):
-            ridges = [Choice(log, y, 0.0, p) for y in (False, True) for p in L2_PENALTIES]
+        for log in self._allowed("log_features", (True, False)):
+            ridges = [Choice(log, y, first, p) for y in on_labels for p in penalties[first]]
             scored |= self._losses(ridges, train, valid)
         best = min(scored, key=scored.get)
         others = [
             Choice(best.log_features, best.log_label, share, penalty)
-            for share in L1_SHARES
-            for penalty in L1_PENALTIES
+            for share in rest
+            for penalty in penalties[share]
         ]
-        scored |= self._losses(others, train, valid)
+        if others:
+            scored |= self._losses(others, train, valid)
         return min(scored, key=scored.get)
 
     def _losses(self, choices: list[Choice], train: Table, valid: Table) -> dict[Choice, float]:
@@ -88,7 +114,10 @@ class Linear(WeightedSum):
         """Weights of one choice; what `_answer` needs beside them goes to the parameters."""
         target = np.log1p(label) if choice.log_label else label
         spread = float(target.std())
-        coefficients, intercept = _weights(matrix, target / spread, choice)
+        components, inputs = self._projected(matrix)
+        coefficients, intercept = _weights(inputs, target / spread, choice)
+        if components:
+            coefficients, intercept = components.fold(coefficients, intercept)
         coefficients, intercept = coefficients * spread, intercept * spread
         self._params = {"largest": float(label.max()), "smearing": None}
         if choice.log_label:

@@ -1,24 +1,29 @@
 """Logistic regression with an L1, L2 or elastic-net penalty, whichever valid prefers."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 
 from behavsql.frames import Table
+from behavsql.models import class_weight
 from behavsql.models.base import at_most, labels, loss
 from behavsql.models.encoding import Encoder
+from behavsql.models.space import CLASS_WEIGHTS, PCA, Between, OneOf, Range
 from behavsql.models.weights import WeightedSum
 
 SEARCH_ROWS = 10_000  # penalties are compared on at most so many rows
 MOST_ROWS = 500_000  # and the chosen one is fitted on at most so many
 MOST_PASSES = 10  # over the rows, for the elastic net, whose solver never quite settles
 
-# Weight of the penalty per row, so that it means the same at any number of rows.
-L2_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
-L1_PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2)
-ELASTIC_PENALTIES = (3e-3, 1e-2)
+# Share of L1 -> weights of the penalty per row, so that they mean the same at any number of rows.
+PENALTIES = {
+    0.0: (1e-4, 1e-3, 1e-2, 1e-1),
+    1.0: (1e-3, 3e-3, 1e-2, 3e-2),
+    0.5: (3e-3, 1e-2),
+}
 # The fastest solver that serves each share. liblinear also penalises the intercept; scaling it up
 # makes that negligible.
 SOLVERS = {
@@ -38,11 +43,28 @@ class Choice:
 
 
 class Logistic(WeightedSum):
-    """P(label = 1) = 1 / (1 + exp(-sum)). Features are log-scaled if valid prefers it."""
+    """P(label = 1) = 1 / (1 + exp(-sum)). Features are log-scaled if valid prefers it.
+
+    Options that are None are chosen by valid loss among a few values.
+    """
 
     name: ClassVar[str] = "logistic"
     family: ClassVar[str] = "linear"
     kinds: ClassVar[frozenset[str]] = frozenset({"binary"})
+    OPTIONS: ClassVar[Mapping[str, object]] = {
+        "log_features": None,
+        "l1_share": None,
+        "penalty_per_row": None,
+        "class_weight": "none",
+        "pca": 0,
+    }
+    SPACE: ClassVar[Mapping[str, Range]] = {
+        "log_features": OneOf((True, False)),
+        "l1_share": OneOf((0.0, 0.5, 1.0)),
+        "penalty_per_row": Between(1e-5, 0.3, log=True),
+        "class_weight": CLASS_WEIGHTS,
+        "pca": PCA,
+    }
 
     def fit(self, train: Table, valid: Table) -> Self:
         labels(self, train, classes=2)
@@ -62,19 +84,22 @@ class Logistic(WeightedSum):
             "log_features": choice.log,
             "nonzero": int(np.count_nonzero(self._coefficients)),
             "valid_loss": loss(self.kind, valid.label, self.predict(valid)),
+            **self.options,
         }
         return self
 
     def _search(self, train: Table, valid: Table) -> Choice:
-        """L2 on both feature scales, then the other penalties on the better scale."""
+        """The first kind of penalty on both feature scales, then the others on the better scale."""
+        penalties = self._penalties(PENALTIES)
+        first, *rest = penalties
         scored: dict[Choice, float] = {}
-        for log in (True, False):
-            ridges = [Choice(log, 0.0, penalty) for penalty in L2_PENALTIES]
-            scored |= self._losses(ridges, train, valid)
+        for log in self._allowed("log_features", (True, False)):
+            choices = [Choice(log, first, penalty) for penalty in penalties[first]]
+            scored |= self._losses(choices, train, valid)
         log = min(scored, key=scored.get).log
-        others = [Choice(log, 1.0, penalty) for penalty in L1_PENALTIES]
-        others += [Choice(log, 0.5, penalty) for penalty in ELASTIC_PENALTIES]
-        scored |= self._losses(others, train, valid)
+        others = [Choice(log, share, penalty) for share in rest for penalty in penalties[share]]
+        if others:
+            scored |= self._losses(others, train, valid)
         return min(scored, key=scored.get)
 
     def _losses(self, choices: list[Choice], train: Table, valid: Table) -> dict[Choice, float]:
@@ -95,9 +120,12 @@ class Logistic(WeightedSum):
         from sklearn.linear_model import LogisticRegression
 
         solver = SOLVERS[choice.share]
+        way = class_weight.checked(self.kind, self.option("class_weight"))
+        components, matrix = self._projected(matrix)
         model = LogisticRegression(
             C=1 / (choice.penalty * len(label)),
             l1_ratio=choice.share,
+            class_weight=None if way == "none" else way,
             random_state=self.seed,
             **solver,
         )
@@ -105,7 +133,8 @@ class Logistic(WeightedSum):
             # A penalty that has not settled by then competes on valid like the others.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(matrix, label)
-        return model.coef_[0].astype(np.float64), float(model.intercept_[0])
+        coefficients, intercept = model.coef_[0].astype(np.float64), float(model.intercept_[0])
+        return components.fold(coefficients, intercept) if components else (coefficients, intercept)
 
     def _answer(self, sums: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-np.clip(sums, -500, 500)))

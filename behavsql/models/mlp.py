@@ -1,20 +1,26 @@
 """The textbook network: two hidden layers of 64, one output, Adam, early stopping."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from behavsql.errors import ModelError
 from behavsql.frames import Table
+from behavsql.models import class_weight
 from behavsql.models.base import Model, labels
-from behavsql.models.dense_layers import DenseLayers
+from behavsql.models.dense_layers import Dense, DenseLayers
 from behavsql.models.encoding import Encoder
+from behavsql.models.principal_components import PrincipalComponents
 from behavsql.models.quiet_keras import import_keras
+from behavsql.models.space import CLASS_WEIGHTS, PCA, Between, OneOf, Range
 from behavsql.quoting import literal
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
 
-UNITS = (64, 64)
+HIDDEN_LAYERS = 2
+MOMENTUM = 0.9  # of stochastic gradient descent
 MOST_EPOCHS = 30
 PATIENCE = 4  # epochs without a better valid loss before stopping
 STEPS = 150  # batches in an epoch, roughly: the batch grows with the number of rows
@@ -22,7 +28,7 @@ IMPORTANCE_ROWS = 2_000
 
 
 class MLP(Model):
-    """Dense 64 relu, dense 64 relu, dense 1.
+    """Dense 64 relu, dense 64 relu, dense 1; `units` of both hidden layers are an option.
 
     binary         sigmoid output, binary cross-entropy
     count, amount  softplus output on label / mean label, Poisson loss: right for any non-negative
@@ -37,29 +43,52 @@ class MLP(Model):
     family: ClassVar[str] = "neural"
     kinds: ClassVar[frozenset[str]] = frozenset({"binary", "count", "amount"})
 
+    OPTIONS: ClassVar[Mapping[str, object]] = {
+        "units": 64,
+        "dropout": 0.0,  # share of a hidden layer that is left out of each batch
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "class_weight": "none",
+        "pca": 0,
+    }
+    SPACE: ClassVar[Mapping[str, Range]] = {
+        "units": OneOf((16, 32, 64)),
+        "dropout": Between(0.0, 0.5),
+        "learning_rate": Between(1e-4, 1e-2, log=True),
+        "class_weight": CLASS_WEIGHTS,
+        "pca": PCA,
+    }
+
     def fit(self, train: Table, valid: Table) -> Self:
         label = labels(self, train, classes=2)
         valid_label = labels(self, valid)
         self._unit = 1.0 if self.kind == "binary" else float(label.mean())
         self._encoder = Encoder(log=True).fit(train.features)
         matrix = self._matrix(train)
+        components, (inputs, valid_inputs) = self._projected(matrix, self._matrix(valid))
+        way = class_weight.checked(self.kind, self.option("class_weight"))
+        weight, valid_weight = (
+            class_weight.row_weights(way, part, label) for part in (label, valid_label)
+        )
         keras = import_keras(self.threads)
         keras.utils.set_random_seed(self.seed)
-        network = _network(matrix.shape[1], self.kind)
+        network = self._network(inputs.shape[1])
         batch = _batch_size(len(train))
         history = network.fit(
-            matrix,
+            inputs,
             _column(label / self._unit),
-            validation_data=(self._matrix(valid), _column(valid_label / self._unit)),
+            sample_weight=weight,
+            validation_data=(valid_inputs, _column(valid_label / self._unit), valid_weight),
             epochs=MOST_EPOCHS,
             batch_size=batch,
-            callbacks=[keras.callbacks.EarlyStopping(patience=PATIENCE, restore_best_weights=True)],
+            callbacks=self._callbacks(is_weighted=weight is not None),
             verbose=0,
         ).history
-        self._layers = DenseLayers.of(network.layers)
-        self._params = {"units": list(UNITS), "batch_size": batch, **_summary(history)}
+        self._layers = _folded(network, components)
+        units = [self.option("units")] * HIDDEN_LAYERS
+        self._params = {**self.options, "units": units, "batch_size": batch, **_summary(history)}
         rows = np.random.default_rng(self.seed).permutation(len(matrix))[:IMPORTANCE_ROWS]
-        gradients = _gradients(matrix[rows], network.get_weights())
+        gradients = _gradients(matrix[rows], self._layers)
         self._importance = self._encoder.shares(gradients * self._encoder.spread)
         return self
 
@@ -88,20 +117,52 @@ class MLP(Model):
     def _matrix(self, table: Table) -> np.ndarray:
         return self._encoder.transform(table.features).astype(np.float32)
 
+    def _projected(
+        self, *matrices: np.ndarray
+    ) -> tuple[PrincipalComponents | None, list[np.ndarray]]:
+        """What the network reads: the matrices, or their principal components if these are asked for."""
+        size = self.option("pca")
+        if not size:
+            return None, list(matrices)
+        components = PrincipalComponents.of(matrices[0].astype(np.float64), size)
+        return components, [components.project(matrix).astype(np.float32) for matrix in matrices]
 
-def _network(columns: int, kind: str):
-    keras = import_keras()
-    binary = kind == "binary"
-    hidden = [keras.layers.Dense(units, activation="relu") for units in UNITS]
-    output = keras.layers.Dense(1, activation="sigmoid" if binary else "softplus")
-    network = keras.Sequential([keras.Input((columns,)), *hidden, output])
-    network.compile(
-        optimizer=keras.optimizers.Adam(1e-3),
-        loss=keras.losses.BinaryCrossentropy() if binary else keras.losses.Poisson(),
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy")] if binary else [],
-        jit_compile=False,  # compiling takes longer than these few layers save
-    )
-    return network
+    def _network(self, columns: int):
+        keras = import_keras()
+        binary = self.kind == "binary"
+        hidden = []
+        for _ in range(HIDDEN_LAYERS):
+            hidden.append(keras.layers.Dense(self.option("units"), activation="relu"))
+            if share := self.option("dropout"):
+                hidden.append(keras.layers.Dropout(share, seed=self.seed))
+        output = keras.layers.Dense(1, activation="sigmoid" if binary else "softplus")
+        network = keras.Sequential([keras.Input((columns,)), *hidden, output])
+        network.compile(
+            optimizer=self._optimizer(),
+            loss=keras.losses.BinaryCrossentropy() if binary else keras.losses.Poisson(),
+            metrics=[keras.metrics.BinaryAccuracy(name="accuracy")] if binary else [],
+            jit_compile=False,  # compiling takes longer than these few layers save
+        )
+        return network
+
+    def _optimizer(self):
+        keras = import_keras()
+        name, rate = self.option("optimizer"), self.option("learning_rate")
+        if name == "adam":
+            return keras.optimizers.Adam(rate)
+        if name == "sgd":
+            return keras.optimizers.SGD(rate, momentum=MOMENTUM)
+        raise ModelError(
+            f"model mlp: optimizer is {name!r}; allowed are adam and sgd. Choose one of these."
+        )
+
+    def _callbacks(self, is_weighted: bool) -> list:
+        keras = import_keras()
+        stop = keras.callbacks.EarlyStopping(patience=PATIENCE, restore_best_weights=True)
+        if self.watch is None or is_weighted:  # a weighted loss is no other model's
+            return [stop]
+        tell = lambda epoch, logs: self.watch(epoch + 1, logs["val_loss"])  # noqa: E731
+        return [stop, keras.callbacks.LambdaCallback(on_epoch_end=tell)]
 
 
 def _batch_size(rows: int) -> int:
@@ -125,11 +186,21 @@ def _summary(history: dict[str, list[float]]) -> dict[str, object]:
     return {"epochs": len(history["val_loss"]), "best_epoch": best + 1, **kept, "history": curves}
 
 
-def _gradients(matrix: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
+def _folded(network, components: PrincipalComponents | None) -> DenseLayers:
+    """The dense layers as arrays, the first one of them over the encoded matrix."""
+    layers = DenseLayers.of([layer for layer in network.layers if layer.get_weights()])
+    if components is None:
+        return layers
+    first, *rest = layers.layers
+    kernel, bias = components.fold(first.kernel, first.bias)
+    return DenseLayers((Dense(kernel, bias, first.activation), *rest))
+
+
+def _gradients(matrix: np.ndarray, network: DenseLayers) -> np.ndarray:
     """(m,) mean |d output / d column| over the rows (n, m), back through the two relu layers."""
-    first, first_bias, second, second_bias, last, _ = weights
-    one = matrix @ first + first_bias  # (n, 64)
-    two = np.maximum(one, 0) @ second + second_bias  # (n, 64)
-    back = (two > 0) * last[:, 0]  # (n, 64)
-    back = (back @ second.T) * (one > 0)  # (n, 64)
-    return np.abs(back @ first.T).mean(axis=0)
+    first, second, last = network.layers
+    one = matrix @ first.kernel + first.bias  # (n, units)
+    two = np.maximum(one, 0) @ second.kernel + second.bias  # (n, units)
+    back = (two > 0) * last.kernel[:, 0]  # (n, units)
+    back = (back @ second.kernel.T) * (one > 0)  # (n, units)
+    return np.abs(back @ first.kernel.T).mean(axis=0)

@@ -1,10 +1,12 @@
 """Sixty trees, each on a resample of the rows, splitting on random features."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from behavsql.frames import Table
 from behavsql.models.base import at_most, labels, loss
 from behavsql.models.encoding import Encoder
+from behavsql.models.space import CLASS_WEIGHTS, Between, OneOf, Range
 from behavsql.models.tree_model import TreeModel
 
 TREES = 60
@@ -22,6 +24,18 @@ class RandomForest(TreeModel):
     name: ClassVar[str] = "random_forest"
     family: ClassVar[str] = "trees"
     kinds: ClassVar[frozenset[str]] = frozenset({"binary", "count", "amount"})
+    OPTIONS: ClassVar[Mapping[str, object]] = {
+        "min_samples_leaf": None,  # of LEAF_SIZES the one that valid prefers
+        "max_features": "sqrt",
+        "rows_per_tree": ROWS_PER_TREE,
+        "class_weight": "none",
+    }
+    SPACE: ClassVar[Mapping[str, Range]] = {
+        "min_samples_leaf": Between(5, 200, log=True),
+        "max_features": OneOf(("sqrt", 0.25, 0.5)),
+        "rows_per_tree": Between(2_000, 50_000, log=True),
+        "class_weight": CLASS_WEIGHTS,
+    }
 
     def fit(self, train: Table, valid: Table) -> Self:
         train = at_most(train, MOST_ROWS, self.seed)
@@ -30,7 +44,8 @@ class RandomForest(TreeModel):
         self._encoder = Encoder(scale=False).fit(train.features)
         matrix, valid_matrix = self._matrix(train.features), self._matrix(valid.features)
         losses = {}
-        for size in LEAF_SIZES:
+        given = self.option("min_samples_leaf")
+        for size in LEAF_SIZES if given is None else (given,):
             trial = self._new(SEARCH_TREES, size, len(train)).fit(matrix, label)
             answer = self._arrays(trial.estimators_).predict(valid_matrix)
             losses[size] = loss(self.kind, valid_label, answer)
@@ -40,12 +55,13 @@ class RandomForest(TreeModel):
         self._importance = self._encoder.shares(forest.feature_importances_)
         self._params = {
             "trees": TREES,
-            "rows_per_tree": min(len(train), ROWS_PER_TREE),
-            "max_features": "sqrt",
+            "rows_per_tree": min(len(train), self.option("rows_per_tree")),
+            "max_features": self.option("max_features"),
             "min_samples_leaf": size,
             "max_leaf_nodes": MOST_LEAVES,
             "max_depth": MOST_DEPTH,
             "valid_loss": loss(self.kind, valid_label, self._trees.predict(valid_matrix)),
+            **self.options,
         }
         return self
 
@@ -54,12 +70,13 @@ class RandomForest(TreeModel):
 
         cls = RandomForestClassifier if self.kind == "binary" else RandomForestRegressor
         return cls(
+            **self._weighting(),
             n_estimators=trees,
             min_samples_leaf=leaf_size,
             max_leaf_nodes=MOST_LEAVES,
             max_depth=MOST_DEPTH,
-            max_samples=min(rows, ROWS_PER_TREE),
-            max_features="sqrt",
+            max_samples=min(rows, self.option("rows_per_tree")),
+            max_features=self.option("max_features"),
             n_jobs=self.threads,
             random_state=self.seed,
         )

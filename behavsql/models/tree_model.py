@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from behavsql.frames import Table
+from behavsql.models import class_weight
 from behavsql.models.base import Model
 from behavsql.models.encoding import Encoder
 from behavsql.models.tree_arrays import TreeArrays, as_float32
@@ -38,6 +39,11 @@ class TreeModel(Model):
         model._encoder = Encoder.from_dict(model._read_card(files)["encoder"])
         model._trees = TreeArrays.from_bytes(files["trees.npz"])
         return model
+
+    def _weighting(self) -> dict[str, str]:
+        """The argument of a scikit-learn classifier that weighs its classes, if they are weighted."""
+        way = class_weight.checked(self.kind, self.option("class_weight"))
+        return {} if way == "none" else {"class_weight": way}
 
     def _matrix(self, features: pl.DataFrame) -> np.ndarray:
         return as_float32(self._encoder.transform(features))

@@ -1,6 +1,7 @@
 """What the two linear models share: a weighted sum of encoded features."""
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ import polars as pl
 from behavsql.frames import Table
 from behavsql.models.base import Model
 from behavsql.models.encoding import Encoder
+from behavsql.models.principal_components import PrincipalComponents
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
@@ -51,6 +53,27 @@ class WeightedSum(Model):
         coefficients = np.array(card["coefficients"])
         model._adopt(Encoder.from_dict(card["encoder"]), coefficients, card["intercept"])
         return model
+
+    def _allowed(self, option: str, values: Sequence[object]) -> Sequence[object]:
+        """The values of an option to compare: the given one alone, if one was given."""
+        given = self.option(option)
+        return values if given is None else (given,)
+
+    def _penalties(self, usual: Mapping[float, Sequence[float]]) -> dict[float, Sequence[float]]:
+        """Share of L1 -> penalties to compare; a share the search does not know has those of 0.5."""
+        shares = self._allowed("l1_share", list(usual))
+        return {
+            share: self._allowed("penalty_per_row", usual.get(share, usual[0.5]))
+            for share in shares
+        }
+
+    def _projected(self, matrix: np.ndarray) -> tuple[PrincipalComponents | None, np.ndarray]:
+        """What the weights are fitted on: the matrix, or its principal components if they are asked for."""
+        size = self.option("pca")
+        if not size:
+            return None, matrix
+        components = PrincipalComponents.of(matrix, size)
+        return components, components.project(matrix)
 
     def _adopt(self, encoder: Encoder, coefficients: np.ndarray, intercept: float) -> None:
         self._encoder = encoder

@@ -19,6 +19,7 @@ from behavsql.plan import changes
 from behavsql.plan.records import History, Record
 from behavsql.plan.steps import JUDGE as JUDGE
 from behavsql.plan.steps import NOT_UNDONE, OF_MODELS, Goal, Step, all_steps
+from behavsql.plan.steps import PRETRAIN as PRETRAIN
 from behavsql.plan.steps import all_params as all_params
 from behavsql.plan.steps import settings_params as settings_params
 

@@ -8,10 +8,11 @@ from behavsql import tasks
 from behavsql.config import Settings
 from behavsql.plan import content
 from behavsql.plan.records import Record
-from behavsql.plan.steps import BEFORE_MODELS, TELLS, VERDICTS, Step
+from behavsql.plan.steps import BEFORE_MODELS, PRETRAIN, TELLS, VERDICTS, Step
 
 # Small, or read in slices: what they hold is their name, so that nothing need be compared.
-NAMED_BY_CONTENT = {"meta.tasks": ("meta.tasks", "meta.clock"), content.WINDOWS: (content.WINDOWS,)}
+NAMED_BY_CONTENT = {"meta.tasks": ("meta.tasks", "meta.clock"), content.WINDOWS: (content.WINDOWS,),
+                    PRETRAIN: ("models.pretrained",)}  # fmt: skip
 
 
 class Results:

@@ -8,8 +8,8 @@ import duckdb
 from behavsql import __version__
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
-from behavsql.config import Config
-from behavsql.models import MODEL_SETS, MODELS, REFERENCES
+from behavsql.config import Config, Settings
+from behavsql.models import MODEL_SETS, MODELS, NEED_PRETRAINED, REFERENCES
 from behavsql.plan import content
 from behavsql.plan.changes import Parts, digest, text
 from behavsql.plan.source_parts import source_parts
@@ -18,12 +18,16 @@ BEFORE_MODELS = 5  # the last stage that is built before training
 JUDGE = "judge tasks"
 TELLS = ("train", "score")  # verbs that make models speak
 OF_MODELS = (*TELLS, "compile")  # verbs of one task's models
+OF_PRETRAINING = ("pretrain", "embed")
 # Verbs outside a transaction, so that what they did stays, half done, where they are cut short.
 # DuckDB writes to one database a transaction, and raw is one of its own; and functions that fail
 # when they are tried would end it.
 NOT_UNDONE = ("ingest", "compile")
 VERDICTS = "verdicts"  # its result: which tasks are asked
 # Settings that an ingest and meta.tasks find out: parameter -> the result that holds it.
+PRETRAIN, EMBEDDINGS = "pretrain", "features.embeddings"  # steps; the latter's table too
+PRETRAINED = "pretrained"  # read by trainings, named by no step: what a model was fitted from stays
+SIMILAR_USERS = "similar_users"  # the function that reads it
 FOUND_PARAMS = {"latest_possible_at": "raw.clock", "bucket": "meta.clock"}
 
 
@@ -94,7 +98,9 @@ def all_params(con: duckdb.DuckDBPyConnection, config: Config) -> dict[str, obje
 
 def all_steps(catalog: Catalog, config: Config, goal: Goal) -> list[Step]:
     """Every step with its parents, in the order in which they can be done; no reasons yet."""
-    return _linked(list(_listed(catalog, config, goal)))
+    # What `train -m` alone asked for is not in the next plan: publishing must not miss it then.
+    is_kept = _needs_pretrained(MODEL_SETS[config.settings.models])
+    return _linked(list(_listed(catalog, config, goal)), () if is_kept else OF_PRETRAINING)
 
 
 def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
@@ -116,7 +122,9 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     features = [file.table for file in catalog.feature_files()]
     read = ("cutoffs.cutoffs", "meta.tasks", "meta.clock", *features, *labels, VERDICTS)
     yield Step("features.matrix", "matrix", read, package)
-    yield from (_model_step(file, config, goal) for file in asked)
+    models = [_model_step(file, config, goal) for file in asked]
+    yield from _pretraining_steps(config, models)
+    yield from models
     for file in asked:
         yield Step(f"compile {file.name}", "compile", (f"fitted[{file.name}]",), package)
     compiled = [f"compile {file.name}" for file in asked]
@@ -196,6 +204,9 @@ def _model_step(file: SqlFile, config: Config, goal: Goal) -> Step:
         "models": text(MODEL_SETS[chosen.models]),
         "settings.seed": str(chosen.seed),
         "settings.max_train_rows": str(chosen.max_train_rows),
+        "settings.select_features": text(chosen.select_features).lower(),
+        **_tuning_parts(chosen),
+        **(_pretraining_parts(config) if _needs_pretrained(MODEL_SETS[chosen.models]) else {}),
         "kind": text(file.kind),
         "metric": text(file.metric),
         "behavsql": __version__,
@@ -203,19 +214,60 @@ def _model_step(file: SqlFile, config: Config, goal: Goal) -> Step:
     # What `train -m` chose once is no part: it stays until something else changes.
     fitted = [name for name in MODELS if name in (*goal.models, *REFERENCES)]
     names = tuple(fitted) if goal.models else MODEL_SETS[chosen.models]
+    reads += (PRETRAINED,) if _needs_pretrained(names) else ()
     return Step(f"train {file.name}", "train", reads, parts, models=names)
 
 
-def _linked(steps: list[Step]) -> list[Step]:
-    """Every step with the steps behind what it reads; publishing reads what all the others made."""
-    owners = {"meta.clock": "meta.tasks", VERDICTS: JUDGE}
+def _needs_pretrained(names: Iterable[str]) -> bool:
+    return not set(NEED_PRETRAINED).isdisjoint(names)
+
+
+def _pretraining_steps(config: Config, models: list[Step]) -> Iterable[Step]:
+    """The large model, if one of those that are trained now needs it, and its view of the users."""
+    is_trained = any(_needs_pretrained(step.models) for step in models)
+    package = {"behavsql": __version__}
+    if is_trained:
+        parts = {"settings.seed": str(config.settings.seed), **_pretraining_parts(config)}
+        read = ("sessions.session_events", "cutoffs.splits")
+        yield Step(PRETRAIN, "pretrain", read, parts | package)
+    if is_trained or _needs_pretrained(MODEL_SETS[config.settings.models]):
+        yield Step(EMBEDDINGS, "embed", ("features.matrix", "models.pretrained"), package)
+
+
+def _pretraining_parts(config: Config) -> Parts:
+    chosen = config.settings
+    parts = {"settings.pretrain_size": chosen.pretrain_size}
+    if chosen.pretrained:
+        file = config.folder / chosen.pretrained
+        stat = file.stat() if file.exists() else None
+        state = f" of {stat.st_size:,} bytes, {stat.st_mtime_ns}" if stat else ""
+        parts["settings.pretrained"] = f"{chosen.pretrained}{state}"
+    return parts
+
+
+def _tuning_parts(chosen: Settings) -> Parts:
+    """How models are tuned; trials are no part where there are none."""
+    parts = {"settings.tune": text(chosen.tune).lower()}
+    if chosen.tune:
+        parts |= {"settings.trials": str(chosen.trials), "settings.search": chosen.search}
+    return parts
+
+
+def _linked(steps: list[Step], passing: tuple[str, ...]) -> list[Step]:
+    """Every step with the steps behind what it reads.
+
+    Publishing reads what all the others made, but for those of the verbs in `passing`.
+    """
+    owners = {"meta.clock": "meta.tasks", VERDICTS: JUDGE,
+              "models.pretrained": PRETRAIN, PRETRAINED: PRETRAIN}  # fmt: skip
     for step in steps:
         if step.verb in TELLS:
             owners |= {f"models[{step.task}]": step.name, f"fitted[{step.task}]": step.name}
     linked = []
     for step in steps:
         if step.verb == "publish":
-            step = replace(step, reads=tuple(map(_published, steps[:-1])))
+            made = [other for other in steps[:-1] if other.verb not in passing]
+            step = replace(step, reads=tuple(map(_published, made)))
         made_by = {name: owners.get(name) or _owner(name) for name in step.reads}
         linked.append(replace(step, made_by=made_by))
     return linked

@@ -6,10 +6,10 @@ from typing import Any
 
 import duckdb
 
-from behavsql.config import DEFAULT_TYPES
 from behavsql.errors import ConfigError, SourceError
 from behavsql.input import refused_lines
 from behavsql.quoting import identifier
+from behavsql.roles import DEFAULT_TYPES
 from behavsql.sniffing import Choices, Sniffed, look
 from behavsql.sniffing import column_names as names
 from behavsql.sniffing.column_looks import HALF, MOSTLY, Look, column_looks

@@ -2,7 +2,7 @@
 -- grain:   item_id
 -- inputs:  raw.items, raw.events, staging.events
 -- scope:   global
--- version: 2
+-- version: 3
 with
 
 -- First seen, not most frequent: what is known at a cutoff must not change with later events.
@@ -34,6 +34,7 @@ described as (
         item_id,
         arg_min(category, source) as category,
         arg_min(title, source) as title,
+        arg_min(description, source) as description,
     from first_rows
     group by item_id
 )
@@ -42,6 +43,7 @@ select
     item_id,
     coalesce(described.category, named.category) as category,
     coalesce(described.title, named.title) as title,
+    described.description,
     -- From when on the category is known; NULL: always, from a source that describes items.
     case when described.category is null then named.category_seen_at end as category_known_at,
     named.first_seen_at,

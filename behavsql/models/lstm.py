@@ -1,0 +1,26 @@
+"""Recurrent network: long short-term memory read the events one after the other."""
+
+from typing import ClassVar
+
+from behavsql.models.quiet_keras import import_keras
+from behavsql.models.sequence_network import SequenceNetwork
+
+
+class LSTM(SequenceNetwork):
+    """The last state of `layers` layers; padding leaves a state as it is.
+
+    Source: Hochreiter and Schmidhuber, 1997.
+    """
+
+    name: ClassVar[str] = "lstm"
+
+    def _summary(self, steps: object, mask: object) -> object:
+        layers, count = import_keras().layers, int(self.option("layers"))
+        for i in range(count):
+            more = i < count - 1
+            # Without cuDNN, which cannot take padding on the left.
+            layer = layers.LSTM(
+                steps.shape[-1], return_sequences=more, use_cudnn=False, name=f"{i + 1}"
+            )
+            steps = layer(steps, mask=mask)
+        return steps
