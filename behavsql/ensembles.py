@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from behavsql.compile import CompileError, RowForm
 from behavsql.config import Settings
 from behavsql.errors import ModelError
 from behavsql.frames import Asked
@@ -15,6 +14,7 @@ from behavsql.models import model_class
 from behavsql.models.base import Model, loss
 from behavsql.models.ensemble import Ensemble, Member
 from behavsql.models.ensemble import gentle as gentle
+from behavsql.promotion import reach
 from behavsql.tasks import Task
 
 if TYPE_CHECKING:
@@ -63,23 +63,13 @@ def choose(
     ranked = sorted(
         (one for one in found if lost(one.score) < bar), key=lambda one: lost(one.score)
     )
-    if ranked and (least := _reach(ranked[0], types, task)):
-        ranked = [one for one in ranked if _reach(one, types, task) >= least]
+    if ranked and (least := reach(ranked[0].member, types, task)):
+        ranked = [one for one in ranked if reach(one.member, types, task) >= least]
     chosen: list[Candidate] = []
     for one in ranked:
         if not any(_alike(one.score[fit], other.score[fit]) for other in chosen):
             chosen.append(one)
     return chosen[:MOST_MEMBERS]
-
-
-def _reach(one: Candidate, types: Mapping[str, str], task: Task) -> int:
-    """How far a model goes in the file: 2 = SQL over features, 1 = over the last events too, 0 = none."""
-    form = RowForm(types, task.name)
-    try:
-        one.member.to_sql(form)
-    except CompileError:
-        return 0
-    return 1 if form.lists else 2
 
 
 def _alike(score: np.ndarray, other: np.ndarray) -> bool:

@@ -71,6 +71,7 @@ def ensure(con: duckdb.DuckDBPyConnection, config: Config, say: Callable[[str], 
             f"pretrain_size is {settings.pretrain_size}; allowed is one size. "
             f'Set pretrain_size = "{start.name}".'
         )
+    con.execute("delete from models.pretrained")  # also if this fails
     begun = time.perf_counter()
     found = pretrain(
         histories(con), settings.pretrain_size, settings.seed, settings.threads,
@@ -99,7 +100,6 @@ def _store(
         "losses": json.dumps(card["losses"]), "unigram_losses": json.dumps(card["unigram"]),
         "history": json.dumps(card["curve"]), "learned_from": source, "content": found.to_bytes(),
     }  # fmt: skip
-    con.execute("delete from models.pretrained")
     con.execute(
         f"insert into models.pretrained ({', '.join(row)}, seen_until, trained_at) values "
         f"({', '.join('?' * len(row))}, make_timestamp({card['seen_until']}), now()::timestamp)",

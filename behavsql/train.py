@@ -9,18 +9,18 @@ import duckdb
 import numpy as np
 
 from behavsql import ensembles, frames, model_tables, selection, tuning
-from behavsql.bootstrap import Gain
 from behavsql.budget import Budget
 from behavsql.calibration import Calibrator
 from behavsql.compile import profile
 from behavsql.config import Settings
 from behavsql.errors import BehavsqlError, ModelError
 from behavsql.frames import Asked
-from behavsql.metrics import DIRECTION, best_threshold, evaluate, paired_gain
-from behavsql.models import REFERENCES, best_reference, model_class
+from behavsql.metrics import DIRECTION, best_threshold, evaluate
+from behavsql.models import REFERENCES, model_class
 from behavsql.models.base import LEAST_SHARE, Model
 from behavsql.plan.changes import Parts
 from behavsql.progress import Progress
+from behavsql.promotion import promote
 from behavsql.tasks import Task
 
 # What is published of a task: its model, its value on test, and which questions that is measured on.
@@ -89,7 +89,7 @@ def train_task(
     )
     for name, reason in left_out.items():
         progress.say(f"  {task.name}: {name} is left out: {reason}")
-    champion, published = _promote(trained, asked, task, settings.seed)
+    champion, published = promote(trained, asked, task, settings.seed, profile.types(con))
     progress.say(f"  {task.name}: {_verdict(champion, published)}")
     before = _on_test(con, task)
     profile.store(con, task.name, measured, selected)
@@ -249,39 +249,3 @@ def judged(
         threshold = best_threshold(table.label[fit_half], score[fit_half])
     pick = evaluate(task.kind, table.label[pick_half], score[pick_half], threshold)
     return Trained(model, calibrator, raw, score, seconds, score_seconds, threshold, pick)
-
-
-def _promote(
-    trained: list[Trained], asked: Asked, task: Task, seed: int
-) -> tuple[Trained, Trained]:
-    """(champion, published): the best candidate, and itself or the reference it could not beat."""
-    sign = DIRECTION[task.metric]
-    best = lambda those: max(those, key=lambda one: sign * one.pick[task.metric])  # noqa: E731
-    references = [one for one in trained if one.is_reference]
-    by_value = {one.model.name: one.pick[task.metric] for one in references}
-    best_name = best_reference(by_value, sign)
-    reference = next(one for one in references if one.model.name == best_name)
-    candidates = [one for one in trained if not one.is_reference]
-    if not candidates:
-        for one in trained:
-            one.reason = "reference; no other model was trained"
-        return reference, reference
-    champion = best(candidates)
-    pick = asked.split("valid") & ~asked.is_fit_half
-    gain = paired_gain(
-        task.kind, task.metric, asked.table.label[pick], champion.score[pick], reference.score[pick],
-        asked.table.users[pick], seed=seed,
-    )  # fmt: skip
-    for one in trained:
-        one.reason = (
-            "reference" if one.is_reference
-            else f"{task.metric} {one.pick[task.metric]:.4g} on valid, {champion.model.name} has "
-            f"{champion.pick[task.metric]:.4g}"
-        )  # fmt: skip
-    better = gain.low > 0
-    champion.reason = f"{'beats' if better else 'does not surely beat'} {reference.model.name}: {_told(task, gain)}"
-    return champion, champion if better else reference
-
-
-def _told(task: Task, gain: Gain) -> str:
-    return f"{task.metric} better by {gain.mean:.4g} [{gain.low:.4g}, {gain.high:.4g}] on valid"

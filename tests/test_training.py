@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from clickstream import clickstream
@@ -9,13 +10,18 @@ from conftest import project
 
 from behavsql import budget
 from behavsql.budget import Budget
+from behavsql.compile import CompileError
 from behavsql.errors import ModelError
+from behavsql.frames import Asked, Table
 from behavsql.models import model_class
 from behavsql.models.decision_tree import DecisionTree
 from behavsql.models.logistic import Logistic
 from behavsql.models.persistence import Persistence
 from behavsql.pipeline import build
 from behavsql.progress import Progress
+from behavsql.promotion import promote
+from behavsql.tasks import Task
+from behavsql.train import Trained
 
 EVENTS = clickstream(300, 80, seed=4)
 LEFT_OUT = "select task, model, reason from models.left_out"
@@ -112,3 +118,54 @@ def test_what_a_model_shows_is_stored_and_goes_with_it(made, rows, monkeypatch):
     build(made, select=["train purchase"], progress=Progress(quiet=True))
     build(made, progress=Progress(quiet=True))
     assert rows(path, "from models.tree_leaves") == []
+
+
+class Said:
+    """A fitted model of which only its name and its reach in SQL matter."""
+
+    def __init__(self, name: str, sql: str | None, family: str = "trees") -> None:
+        self.name, self.sql, self.family = name, sql, family
+
+    def to_sql(self, form: object) -> str:
+        if self.sql is None:
+            raise CompileError(f"model {self.name}: no SQL")
+        return self.sql
+
+
+@pytest.mark.parametrize(
+    ("python", "expected"),
+    [
+        (0.80, ("only_python", "in_sql")),  # better, but not surely: the function speaks
+        (0.95, ("only_python", "only_python")),
+        (0.70, ("in_sql", "in_sql")),
+    ],
+)
+def test_a_model_that_only_python_can_ask_must_surely_beat_those_in_sql(python, expected):
+    random = np.random.default_rng(1)
+    label = (np.arange(800) % 2).astype(float)
+
+    def trained(model: Said, hit: float) -> Trained:
+        """Right about that share of the rows, and as sure as that."""
+        right = random.random(800) < hit
+        score = np.where(right == (label == 1), hit, 1 - hit)
+        lost = -np.mean(np.log(np.where(right, hit, 1 - hit)))
+        return Trained(model, None, score, score, 0.0, pick={"log_loss": float(lost)})
+
+    those = [
+        Trained(Said("prevalence", "0.5", "reference"), None, *[np.full(800, 0.5)] * 2, 0.0,
+                pick={"log_loss": float(np.log(2))}),
+        trained(Said("in_sql", "1e0"), 0.79), trained(Said("only_python", None), python),
+    ]  # fmt: skip
+    table = Table(
+        pl.DataFrame({"a": label}), label, np.arange(800), label * np.nan, "purchase", "binary"
+    )
+    keys = pl.DataFrame({"split": ["valid"] * 800})
+    asked = Asked(table, keys, np.zeros(800, bool), 1.0)
+    task = Task("purchase", "binary", "log_loss")
+    champion, published = promote(those, asked, task, 7, {})
+    assert (champion.model.name, published.model.name) == expected
+    if champion is not published:
+        assert "does not surely beat in_sql, which is a function in SQL and it is not: " in (
+            champion.reason
+        )
+        assert published.reason.startswith("beats prevalence: log_loss better by ")

@@ -20,7 +20,7 @@ class GRU(SequenceNetwork):
             more = i < count - 1
             # Without cuDNN, which cannot take padding on the left.
             layer = layers.GRU(
-                steps.shape[-1], return_sequences=more, use_cudnn=False, name=f"{i + 1}"
+                steps.shape[-1], return_sequences=more, use_cudnn=False, name=f"recurrent_{i + 1}"
             )
             steps = layer(steps, mask=mask)
         return steps

@@ -20,7 +20,7 @@ class LSTM(SequenceNetwork):
             more = i < count - 1
             # Without cuDNN, which cannot take padding on the left.
             layer = layers.LSTM(
-                steps.shape[-1], return_sequences=more, use_cudnn=False, name=f"{i + 1}"
+                steps.shape[-1], return_sequences=more, use_cudnn=False, name=f"recurrent_{i + 1}"
             )
             steps = layer(steps, mask=mask)
         return steps

@@ -33,6 +33,7 @@ FORMAT = 1  # of the artifact
 PASSES, LEAST_STEPS = 20, 200  # over all events at most; batches at least
 HELD_OUT, MOST_HELD_OUT = 0.05, 2_000  # share and number of users whose losses are reported
 REPORTS = 10  # how often the losses are measured and told
+LEAST_USERS = 20
 BLOCK_ROWS = 256  # embedded together: always as many, for a row's last bits depend on it
 
 
@@ -163,37 +164,35 @@ def pretrain(
     start: Pretrained | None = None, size: Size | None = None,
     say: Callable[[str], None] = lambda told: None,
 ) -> Pretrained:  # fmt: skip
-    """Learn from histories; ModelError where there are too few events.
+    """Learn from histories; ModelError where there are too few users.
 
     start: goes on from another data set's model, whose weights that are tied to no item and no
     category are carried over. say: hears of the losses while it learns.
     """
-    if len(histories.first) < 20:
+    if len(histories.first) < LEAST_USERS:
         raise ModelError(
             f"pretrained: {len(histories.first)} users have done something before the earliest valid "
-            "cutoff; pre-training needs at least 20. Leave pretrained_transformer out."
+            f"cutoff; pre-training needs at least {LEAST_USERS}. Leave pretrained_transformer out."
         )
     keras = import_keras(threads)
     from behavsql.models import pretraining_network as networks
 
-    size = size or SIZES[name]
-    passes = PASSES * len(histories.all_events()) / size.rows
-    size = replace(size, steps=int(np.clip(passes, LEAST_STEPS, size.steps)))
-    encoder = SequenceEncoder().fit(histories.all_events())
+    everything = histories.all_events()
+    size = _in_passes(size or SIZES[name], len(everything))
+    encoder = SequenceEncoder().fit(everything)
     keras.utils.set_random_seed(seed)
     body, whole = networks.network(size, encoder.sizes, encoder.length + 1)
     if start:
-        networks.set_weights(
-            whole, carried_over(start.weights, start.encoder, encoder, networks.weights_of(whole))
-        )
+        fresh = networks.weights_of(whole)
+        networks.set_weights(whole, carried_over(start.weights, start.encoder, encoder, fresh))
     users = np.random.default_rng(seed).permutation(len(histories.first))
     held = int(np.clip(len(users) * HELD_OUT, 1, MOST_HELD_OUT))
     batches = Batches(histories, encoder, np.sort(users[held:]), size.rows, seed)
     outside = Batches(histories, encoder, np.sort(users[:held]), size.rows, seed)
     networks.compiled(whole, size, size.steps)
     curve = _learn(whole, batches, outside, size.steps, say)
-    asked = histories.draw(BLOCK_ROWS * 8, batches.users, np.random.default_rng(seed))
-    read = _read(body, encoder, asked)
+    some = histories.draw(BLOCK_ROWS * 8, batches.users, np.random.default_rng(seed))
+    read = _read(body, encoder, some)
     card = {
         "seen_until": int(histories.until), "count_users": len(users),
         "count_events": histories.events.height, "steps": size.steps, "rows": size.rows,
@@ -203,6 +202,12 @@ def pretrain(
     }  # fmt: skip
     center = read.mean(axis=0), np.maximum(read.std(axis=0), 1e-6)
     return Pretrained(name, size, encoder, networks.weights_of(whole), center, card)
+
+
+def _in_passes(size: Size, windows: int) -> Size:
+    """With fewer steps where there are few events."""
+    steps = np.clip(PASSES * windows / size.rows, LEAST_STEPS, size.steps)
+    return replace(size, steps=int(steps))
 
 
 def _learn(

@@ -17,7 +17,7 @@ class Transformer(SequenceNetwork):
     name: ClassVar[str] = "transformer"
     has_places: ClassVar[bool] = True
     OPTIONS: ClassVar[Mapping[str, object]] = {
-        **SequenceNetwork.OPTIONS, "layers": 2, "learning_rate": 1e-3,
+        **SequenceNetwork.OPTIONS, "layers": 2, "learning_rate": 1e-3, "max_rows": 30_000,
     }  # fmt: skip
 
     def _summary(self, steps: object, mask: object) -> object:
