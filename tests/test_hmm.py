@@ -216,7 +216,7 @@ def test_an_hmm_comes_close_to_the_attainable_loss() -> None:
     got = loss("binary", asked.label[known], model.predict(asked)[known])
     chance = loss("binary", asked.label[known], np.full(known.sum(), asked.label.mean()))
     assert attainable < got < attainable + 0.02 < chance - 0.1
-    state = model.states(asked)
+    state = model.per_user(asked)["state"].to_numpy()
     rates = [asked.label[state == k].mean() for k in (1, 2, 3)]
     assert rates == sorted(rates) and set(state) == {1, 2, 3}
 
@@ -284,9 +284,9 @@ def test_transitions_are_those_of_the_process() -> None:
     totals = moves.group_by("from_state").agg(pl.col("probability").sum())
     np.testing.assert_allclose(totals["probability"], 1)
     role = lambda name: pl.col(name).str.extract(r"^(\w+)")  # noqa: E731
-    counts = moves.group_by(role("from_state"), role("to_state")).agg(pl.col("count").sum())
+    counts = moves.group_by(role("from_state"), role("to_state")).agg(pl.col("count_events").sum())
     for place, name in enumerate(ROLES):
-        row = counts.filter(pl.col("from_state") == name).sort("to_state")["count"].to_numpy()
+        row = counts.filter(pl.col("from_state") == name).sort("to_state")["count_events"].to_numpy()
         np.testing.assert_allclose(row / row.sum(), SHOWS_ROLE[place], atol=0.03)
 
 
@@ -294,9 +294,9 @@ def test_states_of_a_chain_are_told_with_their_means() -> None:
     train, valid = chain(1)[0], chain(2)[0]
     model = model_class("markov_chain")("binary", options={"order": 1}).fit(train, valid)
     states = model.tables()["markov_states"]
-    assert states["count"].sum() == len(train)
+    assert states["count_questions"].sum() == len(train)
     after_view = states.filter(pl.col("state").str.starts_with("view"))
-    assert after_view["mean"].mean() == pytest.approx(SHOWS_ROLE[2, 1], abs=0.05)
+    assert after_view["mean_label"].mean() == pytest.approx(SHOWS_ROLE[2, 1], abs=0.05)
     assert after_view["state"].str.ends_with("; silent for any time").all()
 
 

@@ -49,26 +49,14 @@ _FAST = (
     "lightgbm",
 )
 
+_PROBABILISTIC = ("naive_bayes", "bayes_network", "markov_chain", "hmm", "bg_nbd")
+_SEQUENCE_NETWORKS = ("cnn", "gru", "lstm", "transformer", "fusion", "pretrained_transformer")
+
 # What `--models` accepts; a model that does not serve a task's kind is passed over.
 MODEL_SETS: dict[str, tuple[str, ...]] = {
     "fast": _FAST,
     "standard": (*_FAST, "mlp"),
-    "all": (
-        *_FAST,
-        "mlp",
-        "cnn",
-        "gru",
-        "lstm",
-        "transformer",
-        "fusion",
-        "pretrained_transformer",
-        "naive_bayes",
-        "bayes_network",
-        "markov_chain",
-        "hmm",
-        "bg_nbd",
-        *ENSEMBLES,
-    ),
+    "all": (*_FAST, *_PROBABILISTIC, "mlp", *_SEQUENCE_NETWORKS, *ENSEMBLES),
 }
 
 

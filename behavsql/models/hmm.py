@@ -84,15 +84,18 @@ class HMM(EventModel):
         none = np.empty((0, len(self._hidden.start)))
         return self._by_blocks(table, self._hidden.filtered, none)
 
-    def states(self, table: Table) -> np.ndarray:
-        """(n,) the likeliest state of each question, from 1, as `models.hmm_states` has them."""
-        return np.argmax(self.beliefs(table), axis=1) + 1
+    def per_user(self, table: Table) -> pl.DataFrame:
+        """(n, 3): the likeliest state, from 1 as in `tables`, its name and its probability."""
+        beliefs = self.beliefs(table)
+        state = np.argmax(beliefs, axis=1)
+        names = np.array(self._names)[state]
+        return pl.DataFrame({"state": state + 1, "name": names, "probability": beliefs.max(axis=1)})
 
     def tables(self) -> dict[str, pl.DataFrame]:
         number = np.arange(1, len(self._means) + 1)
         states = {
             "state": number, "name": self._names, "share": self._share,
-            "mean_label": self._mean_label, "start": self._hidden.start,
+            "mean_label": self._mean_label, "start_probability": self._hidden.start,
             "top_symbols": top_symbols(self._symbols, self._hidden),
         }  # fmt: skip
         before, after = (part.ravel() for part in np.meshgrid(number, number, indexing="ij"))

@@ -105,13 +105,16 @@ class MarkovChain(EventModel):
         counts = self._followed[before, after]
         moves = {
             "from_state": names[before], "to_state": names[after],
-            "probability": counts / self._followed.sum(axis=1)[before], "count": counts,
+            "probability": counts / self._followed.sum(axis=1)[before], "count_events": counts,
         }  # fmt: skip
-        states = {"state": self._state_names(), "count": self._rows[-1], "mean": self._means[-1]}
+        states = {
+            "state": self._state_names(), "count_questions": self._rows[-1],
+            "mean_label": self._means[-1],
+        }  # fmt: skip
         return {
             "markov_transitions": pl.DataFrame(moves).sort("from_state", "probability", "to_state",
                                                            descending=[False, True, False]),
-            "markov_states": pl.DataFrame(states).sort("mean", "state", descending=[True, False]),
+            "markov_states": pl.DataFrame(states).sort("mean_label", "state", descending=[True, False]),
         }  # fmt: skip
 
     def _state_names(self) -> list[str]:
