@@ -11,6 +11,8 @@ from behavsql.plan.steps import OF_MODELS, Step
 if TYPE_CHECKING:
     from behavsql.run import Run
 
+PRETRAINING_SHARE = 1 / 3  # of time_budget
+
 
 def trained(run: "Run") -> set[str]:
     """The tasks that have models."""
@@ -23,15 +25,23 @@ def train(run: "Run", step: Step) -> None:
     """Fit the step's models; what they are asked about now is scored too."""
     from behavsql import train
 
-    if run.budget is None:
-        due = sum(other.verb == "train" and other.reason is not None for other in run.steps)
-        limit = run.config.settings.time_budget
-        run.budget = Budget(limit.total_seconds() if limit else None, due)
+    budget = _budget(run)
     task = next(task for task in tasks.ready(run.con) if task.name == step.task)
     digests = learned.digests(run.steps, task.name)
-    train.train_task(
-        run.con, task, run.config.settings, step.models, digests, run.progress, run.budget
-    )
+    train.train_task(run.con, task, run.config.settings, step.models, digests, run.progress, budget)
+
+
+def _budget(run: "Run") -> Budget:
+    """The run's time, from the first training on; tasks that are not asked get none of it."""
+    if run.budget is None:
+        ready = {task.name for task in tasks.ready(run.con)}
+        due = sum(
+            step.verb == "train" and step.reason is not None and step.task in ready
+            for step in run.steps
+        )
+        limit = run.config.settings.time_budget
+        run.budget = Budget(limit.total_seconds() if limit else None, due)
+    return run.budget
 
 
 def score(run: "Run", step: Step) -> int:
@@ -99,8 +109,10 @@ def pretrain(run: "Run", step: Step) -> None:
     from behavsql import pretrained
 
     say = lambda told: run.progress.say(f"  {step.name}: {told}")  # noqa: E731
+    limit = _budget(run).seconds
+    seconds = None if limit is None else PRETRAINING_SHARE * limit
     try:
-        run.note = pretrained.ensure(run.con, run.config, say)
+        run.note = pretrained.ensure(run.con, run.config, say, seconds)
     except ModelError as error:
         run.note = f"nothing is pre-trained: {error}"
 

@@ -46,10 +46,14 @@ from sessions.session_events where event_at <= {_SEEN_UNTIL}
 """
 
 
-def ensure(con: duckdb.DuckDBPyConnection, config: Config, say: Callable[[str], None]) -> str:
+def ensure(
+    con: duckdb.DuckDBPyConnection, config: Config, say: Callable[[str], None],
+    seconds: float | None = None,
+) -> str:  # fmt: skip
     """Pre-train, unless what is there learned from the same events and settings; what was done.
 
-    Nothing where no task has a valid cutoff. say: hears of the losses while it learns.
+    Nothing where no task has a valid cutoff. say: hears of the losses while it learns. seconds: what
+    it may take.
     """
     con.execute(model_tables.PRETRAINED)
     until = con.execute(f"select epoch_us({_SEEN_UNTIL})").fetchall()[0][0]
@@ -75,7 +79,7 @@ def ensure(con: duckdb.DuckDBPyConnection, config: Config, say: Callable[[str], 
     begun = time.perf_counter()
     found = pretrain(
         histories(con), settings.pretrain_size, settings.seed, settings.threads,
-        start, say=say,
+        start, say=say, seconds=seconds,
     )  # fmt: skip
     _store(con, found, time.perf_counter() - begun, source, settings.pretrained)
     return _told(found)

@@ -7,6 +7,7 @@ Source: Radford et al., 2018 (next event, fine-tuning); Devlin et al., 2018 (mas
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -162,12 +163,13 @@ def _read(body, encoder: SequenceEncoder, sequences: Sequences) -> np.ndarray:
 def pretrain(
     histories: Histories, name: str = "small", seed: int = 7, threads: int | None = None,
     start: Pretrained | None = None, size: Size | None = None,
-    say: Callable[[str], None] = lambda told: None,
+    say: Callable[[str], None] = lambda told: None, seconds: float | None = None,
 ) -> Pretrained:  # fmt: skip
     """Learn from histories; ModelError where there are too few users.
 
     start: goes on from another data set's model, whose weights that are tied to no item and no
-    category are carried over. say: hears of the losses while it learns.
+    category are carried over. say: hears of the losses while it learns. seconds: after which it stops, with what
+    it has learned so far; then the same seed need not give the same model.
     """
     if len(histories.first) < LEAST_USERS:
         raise ModelError(
@@ -190,17 +192,18 @@ def pretrain(
     batches = Batches(histories, encoder, np.sort(users[held:]), size.rows, seed)
     outside = Batches(histories, encoder, np.sort(users[:held]), size.rows, seed)
     networks.compiled(whole, size, size.steps)
-    curve = _learn(whole, batches, outside, size.steps, say)
+    curve, done = _learn(whole, batches, outside, size.steps, say, seconds)
     some = histories.draw(BLOCK_ROWS * 8, batches.users, np.random.default_rng(seed))
     read = _read(body, encoder, some)
     card = {
         "seen_until": int(histories.until), "count_users": len(users),
-        "count_events": histories.events.height, "steps": size.steps, "rows": size.rows,
+        "count_events": histories.events.height, "steps": done, "rows": size.rows,
         "started_from": start.name if start else None,
         "losses": pretraining_losses.losses(whole, outside),
         "unigram": pretraining_losses.unigram(batches, outside), "curve": curve,
     }  # fmt: skip
     center = read.mean(axis=0), np.maximum(read.std(axis=0), 1e-6)
+    size = replace(size, steps=done)
     return Pretrained(name, size, encoder, networks.weights_of(whole), center, card)
 
 
@@ -211,9 +214,11 @@ def _in_passes(size: Size, windows: int) -> Size:
 
 
 def _learn(
-    whole, batches: Batches, outside: Batches, steps: int, say: Callable[[str], None]
-) -> list[dict]:
-    curve = []
+    whole, batches: Batches, outside: Batches, steps: int, say: Callable[[str], None],
+    seconds: float | None,
+) -> tuple[list[dict], int]:  # fmt: skip
+    """What was said of the losses, and how many steps there were."""
+    curve, begun = [], time.monotonic()
     every = max(steps // REPORTS, 1)
     for step in range(steps):
         whole.train_on_batch(*batches.batch(step))
@@ -222,4 +227,7 @@ def _learn(
             curve.append({"step": step + 1, **found})
             told = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
             say(f"step {step + 1:,} of {steps:,}: {told}")
-    return curve
+        if seconds is not None and time.monotonic() - begun > seconds:
+            say(f"stops after step {step + 1:,} of {steps:,}, for time_budget")
+            return curve, step + 1
+    return curve, steps
