@@ -119,11 +119,12 @@ class PretrainedTransformer(SequenceNetwork):
         set_weights(body, self._pretrained.weights)
         body.trainable = False
         rate, frozen = float(self.option("learning_rate")), int(self.option("frozen_epochs"))
-        limit = None if self.seconds is None else self.seconds / 3
+        left = self._time_left()
+        limit = None if left is None else left / 3
         first, is_over = self._epochs(train, valid, rate, frozen, limit)
         best, kept = min(first["val_loss"]), self._network.get_weights()
         body.trainable = True
-        limit = None if limit is None else 2 * limit
+        limit = self._time_left()
         rate, epochs = rate * float(self.option("body_rate")), int(self.option("epochs"))
         second, is_cut = self._epochs(train, valid, rate, epochs, limit)
         if min(second["val_loss"]) > best:

@@ -1,6 +1,7 @@
 """What the networks over event sequences share: inputs, head, training, answers, files."""
 
 import json
+import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from io import BytesIO
@@ -63,6 +64,7 @@ class SequenceNetwork(Model):
         """Keras tensors: events (b, t, units), mask (b, t) -> (b, any number)."""
 
     def fit(self, train: Table, valid: Table) -> Self:
+        self._begun = time.monotonic()
         label, _ = labels(self, train, classes=2), labels(self, valid)
         way = class_weight.checked(self.kind, str(self.option("class_weight")))
         self._ways = augmentation.checked(self.option("augment"))
@@ -193,7 +195,12 @@ class SequenceNetwork(Model):
     def _learn(self, train: object, valid: object) -> tuple[dict[str, list[float]], bool]:
         """Train `_network` and leave it at its best: the losses of the epochs, whether time ran out."""
         rate, epochs = float(self.option("learning_rate")), int(self.option("epochs"))
-        return self._epochs(train, valid, rate, epochs, self.seconds)
+        return self._epochs(train, valid, rate, epochs, self._time_left())
+
+    def _time_left(self) -> float | None:
+        """Seconds for what is still to be learned; a fifth is kept for what comes after."""
+        spent = time.monotonic() - self._begun
+        return None if self.seconds is None else max(0.8 * self.seconds - spent, 0.0)
 
     def _epochs(
         self, train: object, valid: object, rate: float, epochs: int, seconds: float | None
