@@ -12,8 +12,12 @@ from behavsql.models.base import Model
 NOISE = ("noise_1", "noise_2", "noise_3")
 
 # Models that read what these questions do not have, and the tests that hold them to the contract.
-_NETWORKS = ("cnn", "gru", "lstm", "transformer")
-ELSEWHERE = {"bg_nbd": "test_bg_nbd.py", **dict.fromkeys(_NETWORKS, "test_sequence_models.py")}
+ELSEWHERE = {
+    "bg_nbd": "test_bg_nbd.py", "markov_chain": "test_hmm.py", "hmm": "test_hmm.py",
+    **dict.fromkeys(("cnn", "gru", "lstm", "transformer"), "test_sequence_models.py"),
+    "fusion": "test_fusion.py", "pretrained_transformer": "test_pretraining.py",
+    "embedding_lightgbm": "test_pretraining.py",
+}  # fmt: skip
 
 
 def questions(kind: str, n: int, seed: int, predictable: bool = True) -> Table:

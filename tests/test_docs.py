@@ -115,6 +115,14 @@ def test_the_sample_has_the_rows_the_readme_names(sample: Path) -> None:
     con.close()
 
 
+def test_the_readme_config_of_facts_is_accepted(tmp_path: Path) -> None:
+    parts = re.findall(r"<!-- config(?: shop)? -->\n```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "behavsql.toml").write_text("\n".join(parts))
+    people, products = config.load(tmp_path / "behavsql.toml").source[1:]
+    assert people.features == ["age", "city", "heard_of_us"]
+    assert (products.texts, products.vectors) == (["description"], ["photo"])
+
+
 def test_the_readme_config_is_accepted(tmp_path: Path) -> None:
     text = re.search(r"<!-- config -->\n```toml\n(.*?)```", README, re.DOTALL)[1]
     tomllib.loads(text)

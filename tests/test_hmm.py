@@ -286,7 +286,9 @@ def test_transitions_are_those_of_the_process() -> None:
     role = lambda name: pl.col(name).str.extract(r"^(\w+)")  # noqa: E731
     counts = moves.group_by(role("from_state"), role("to_state")).agg(pl.col("count_events").sum())
     for place, name in enumerate(ROLES):
-        row = counts.filter(pl.col("from_state") == name).sort("to_state")["count_events"].to_numpy()
+        row = (
+            counts.filter(pl.col("from_state") == name).sort("to_state")["count_events"].to_numpy()
+        )
         np.testing.assert_allclose(row / row.sum(), SHOWS_ROLE[place], atol=0.03)
 
 

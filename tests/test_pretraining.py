@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from behavsql import plan, pretrained
 from behavsql.catalog import Catalog
+from behavsql.compile import CompileError, RowForm
 from behavsql.config import Config
 from behavsql.database_file import open_file
 from behavsql.errors import ConfigError, ModelError
@@ -36,6 +37,7 @@ from behavsql.models.pretraining_data import (
 from behavsql.models.pretraining_transfer import carried_over
 from behavsql.models.sequence_encoder import SequenceEncoder
 from behavsql.pipeline import build, train
+from behavsql.sequences import COLUMNS
 from behavsql.warehouse import Warehouse, connect
 
 pytestmark = [
@@ -354,3 +356,28 @@ def test_a_file_to_start_from_must_be_there_and_of_the_size(tmp_path):
         pretrained.read(tmp_path / "gone.npz")
     (tmp_path / "model.npz").write_bytes(learned().to_bytes())
     assert pretrained.read(tmp_path / "model.npz").to_bytes() == learned().to_bytes()
+
+
+# Beside the features of another model
+
+
+def test_another_model_reads_the_embedding_beside_the_features():
+    """What the order of events tells and no feature does; stored with what it needs, and no SQL."""
+    train, valid, test = questions(400, 1), questions(200, 2), questions(400, 3)
+    given = learned().to_bytes()
+    model = model_class("embedding_lightgbm")("binary", 7, 1).with_pretrained(given)
+    answer = model.fit(train, valid).predict(test)
+    assert roc_auc_score(test.label, answer) > 0.85
+    assert next(iter(model.importance())) == "embedding"
+    assert set(model.features("up")) <= {*COLUMNS, "noise"}
+    again = model_class("embedding_lightgbm").load("binary", model.save())
+    assert np.array_equal(again.predict(test), answer)
+    one = np.arange(len(test)) == 7
+    assert again.predict(test.rows(one)) == answer[one]
+    with pytest.raises(CompileError, match="model embedding_lightgbm: nothing here says it in SQL"):
+        model.to_sql(RowForm({}, "up"))
+
+
+def test_without_a_pre_trained_model_there_is_no_embedding():
+    with pytest.raises(ModelError, match="there is no pre-trained model to embed users with"):
+        model_class("embedding_lightgbm")("binary").fit(questions(50, 1), questions(50, 2))

@@ -31,6 +31,7 @@ MODELS: dict[str, str] = {
     "transformer": "behavsql.models.transformer:Transformer",
     "pretrained_transformer": "behavsql.models.pretrained_transformer:PretrainedTransformer",
     "fusion": "behavsql.models.fusion:Fusion",
+    "embedding_lightgbm": "behavsql.models.embedding_lightgbm:EmbeddingLightGBM",
     "bg_nbd": "behavsql.models.bg_nbd:BGNBD",
     "voting": "behavsql.models.voting:Voting",
     "weighting": "behavsql.models.weighting:Weighting",
@@ -39,7 +40,10 @@ MODELS: dict[str, str] = {
 
 REFERENCES = ("prevalence", "persistence")  # trained whatever else is, and shown beside it
 ENSEMBLES = ("voting", "weighting", "stacking")  # of the other models of a task
-NEED_PRETRAINED = ("pretrained_transformer",)  # `needs` of these classes says so too
+NEED_PRETRAINED = (
+    "pretrained_transformer",
+    "embedding_lightgbm",
+)  # `needs` of these classes says so too
 _FAST = (
     *REFERENCES,
     "logistic",
@@ -50,7 +54,7 @@ _FAST = (
 )
 
 _PROBABILISTIC = ("naive_bayes", "bayes_network", "markov_chain", "hmm", "bg_nbd")
-_SEQUENCE_NETWORKS = ("cnn", "gru", "lstm", "transformer", "fusion", "pretrained_transformer")
+_SEQUENCE_NETWORKS = ("cnn", "gru", "lstm", "transformer", "fusion", *NEED_PRETRAINED)
 
 # What `--models` accepts; a model that does not serve a task's kind is passed over.
 MODEL_SETS: dict[str, tuple[str, ...]] = {

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from io import BytesIO
 from typing import Self
 
@@ -138,15 +139,18 @@ class Pretrained:
         networks.set_weights(body, self.weights)
         return body
 
+    @cached_property
+    def _body(self):
+        return self.body()
+
     def embed(self, sequences: Sequences, threads: int | None = None) -> np.ndarray:
         """(n, d) float32: what the model makes of each question, centred and scaled.
 
         The same whatever rows stand beside. Nearby users, by the cosine, were alike up to then.
         """
+        import_keras(threads)
         mean, std = self.center
-        return ((_read(self.body(threads), self.encoder, sequences) - mean) / std).astype(
-            np.float32
-        )
+        return ((_read(self._body, self.encoder, sequences) - mean) / std).astype(np.float32)
 
 
 def _read(body, encoder: SequenceEncoder, sequences: Sequences) -> np.ndarray:
