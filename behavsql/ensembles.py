@@ -12,8 +12,8 @@ from behavsql.errors import ModelError
 from behavsql.frames import Asked
 from behavsql.models import model_class
 from behavsql.models.base import Model, loss
-from behavsql.models.ensemble import Ensemble, Member
-from behavsql.models.ensemble import gentle as gentle
+from behavsql.models.parts.ensemble import Ensemble, Member
+from behavsql.models.parts.ensemble import gentle as gentle
 from behavsql.promotion import reach
 from behavsql.tasks import Task
 

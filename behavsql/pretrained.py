@@ -13,9 +13,9 @@ from behavsql import model_tables, sequences
 from behavsql.config import Config
 from behavsql.database_file import open_file
 from behavsql.errors import ConfigError, ModelError
-from behavsql.models.pretraining import SIZES, Pretrained, cost, pretrain
-from behavsql.models.pretraining_data import Histories
-from behavsql.models.sequence_encoder import BUCKETS, FIRST_BUCKET, MOST_KNOWN
+from behavsql.models.parts.pretraining import SIZES, Pretrained, cost, pretrain
+from behavsql.models.parts.pretraining_data import Histories
+from behavsql.models.parts.sequence_encoder import BUCKETS, FIRST_BUCKET, MOST_KNOWN
 from behavsql.plan import content
 from behavsql.plan.changes import digest
 from behavsql.plan.steps import EMBEDDINGS

@@ -12,7 +12,7 @@ from behavsql.tasks import Task
 
 if TYPE_CHECKING:
     from behavsql.models.base import Model
-    from behavsql.models.ensemble import Member
+    from behavsql.models.parts.ensemble import Member
     from behavsql.train import Trained
 
 IN_PYTHON, OF_LISTS, OF_FEATURES = 0, 1, 2  # how far a model goes in the file

@@ -15,7 +15,7 @@ from behavsql.config import Settings
 from behavsql.frames import Asked, Table
 from behavsql.models import model_class
 from behavsql.models.base import LEAST_SHARE, Model, at_most
-from behavsql.models.encoding import Encoder, as_numbers, is_text
+from behavsql.models.parts.encoding import Encoder, as_numbers, is_text
 from behavsql.progress import Progress
 
 LENGTHS = (5, 8, 13, 21, 34, 55, 89, 144, 233)

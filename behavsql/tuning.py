@@ -23,7 +23,7 @@ from behavsql.config import Settings
 from behavsql.errors import ConfigError
 from behavsql.frames import Asked, Table
 from behavsql.models.base import Model, at_most, loss
-from behavsql.models.space import OneOf, Range
+from behavsql.models.parts.space import OneOf, Range
 from behavsql.progress import Progress
 
 if TYPE_CHECKING:

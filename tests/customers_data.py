@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from behavsql.frames import Table
-from behavsql.models.bg_nbd_formulas import Histories, Population
-from behavsql.models.gamma_gamma import GammaGamma
+from behavsql.models.parts.bg_nbd_formulas import Histories, Population
+from behavsql.models.parts.gamma_gamma import GammaGamma
 
 TRUE = Population(r=0.8, alpha=20.0, a=0.9, b=2.5)  # times in days
 TRUE_MONEY = GammaGamma(p=6.0, q=4.0, gamma=15.0)

@@ -15,10 +15,10 @@ from behavsql import frames
 from behavsql.compile import Form
 from behavsql.errors import ModelError
 from behavsql.frames import Table
-from behavsql.models import chow_liu
 from behavsql.models.bayes_network import BayesNetwork
-from behavsql.models.discrete import Discrete, codes, quantile_edges
 from behavsql.models.naive_bayes import NaiveBayes
+from behavsql.models.parts import chow_liu
+from behavsql.models.parts.discrete import Discrete, codes, quantile_edges
 
 pytestmark = pytest.mark.filterwarnings("error")
 TEXTBOOK = {"log_features": False, "variance_smoothing": 1e-9, "weight": 1.0}

@@ -27,11 +27,11 @@ from behavsql import frames
 from behavsql.compile import BatchForm, CompileError, Form, RowForm, edge_rows
 from behavsql.errors import ModelError
 from behavsql.frames import Table
-from behavsql.models import bg_nbd_formulas, gamma_gamma
 from behavsql.models.bg_nbd import BGNBD, FEWEST
-from behavsql.models.bg_nbd_formulas import Histories, Population
-from behavsql.models.customer_histories import PROCESSES, read
-from behavsql.models.gamma_gamma import GammaGamma
+from behavsql.models.parts import bg_nbd_formulas, gamma_gamma
+from behavsql.models.parts.bg_nbd_formulas import Histories, Population
+from behavsql.models.parts.customer_histories import PROCESSES, read
+from behavsql.models.parts.gamma_gamma import GammaGamma
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -19,9 +19,9 @@ from behavsql.compile.network import dense
 from behavsql.compile.scorer import Scorer
 from behavsql.compile.trees import Split, below_float32, leaf_values
 from behavsql.models import MODELS, model_class
-from behavsql.models.dense_layers import Dense, DenseLayers
-from behavsql.models.encoding import Encoder
-from behavsql.models.tree_arrays import as_float32
+from behavsql.models.parts.dense_layers import Dense, DenseLayers
+from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.tree_arrays import as_float32
 
 TASK = "purchase"
 TYPES = {"signal": "DOUBLE", "twin": "DOUBLE", "plan": "VARCHAR", "always": "DOUBLE",

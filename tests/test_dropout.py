@@ -7,10 +7,10 @@ from conftest import SHIPPED, Heard, project
 
 from behavsql.catalog import Catalog
 from behavsql.config import TaskSettings
-from behavsql.roles import DEFAULT_TYPES
 from behavsql.demos import demo_config
 from behavsql.pipeline import build
 from behavsql.progress import Progress
+from behavsql.roles import DEFAULT_TYPES
 from behavsql.warehouse import connect
 
 

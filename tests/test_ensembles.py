@@ -25,7 +25,7 @@ from behavsql.errors import ModelError
 from behavsql.frames import Asked, Table, unlabelled
 from behavsql.models import ENSEMBLES, MODELS, model_class
 from behavsql.models.base import Model, loss
-from behavsql.models.ensemble import Ensemble, Member
+from behavsql.models.parts.ensemble import Ensemble, Member
 from behavsql.tasks import Task
 from behavsql.train import train_task
 from behavsql.warehouse import Warehouse

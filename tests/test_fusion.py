@@ -13,7 +13,7 @@ from behavsql.frames import Table
 from behavsql.models import model_class
 from behavsql.models.base import loss
 from behavsql.models.fusion import Fusion
-from behavsql.models.item_vectors import TEXT, ItemVectors
+from behavsql.models.parts.item_vectors import TEXT, ItemVectors
 from behavsql.pipeline import train
 from behavsql.progress import Progress
 from behavsql.sequences import COLUMNS, DAY, Items, Sequences

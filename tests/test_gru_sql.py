@@ -6,9 +6,9 @@ import pytest
 
 from behavsql.compile import RowForm, gru, literals
 from behavsql.errors import ModelError
-from behavsql.models.dense_layers import Dense, DenseLayers
-from behavsql.models.gru_layers import GRU
-from behavsql.models.quiet_keras import import_keras
+from behavsql.models.parts.dense_layers import Dense, DenseLayers
+from behavsql.models.parts.gru_layers import GRU
+from behavsql.models.parts.quiet_keras import import_keras
 from behavsql.quoting import literal
 
 

@@ -19,10 +19,11 @@ from behavsql.compile.step import compile_task
 from behavsql.database_file import open_file
 from behavsql.errors import ModelError
 from behavsql.frames import Table
-from behavsql.models import REFERENCES, baum_welch, model_class
+from behavsql.models import REFERENCES, model_class
 from behavsql.models.base import Model, loss
-from behavsql.models.baum_welch import HiddenStates, Observed
-from behavsql.models.event_symbols import KNOWN, EventSymbols
+from behavsql.models.parts import baum_welch
+from behavsql.models.parts.baum_welch import HiddenStates, Observed
+from behavsql.models.parts.event_symbols import KNOWN, EventSymbols
 from behavsql.score import score_task
 from behavsql.sequences import COLUMNS, DAY, LENGTH, Sequences
 from behavsql.tasks import ready

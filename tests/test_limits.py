@@ -11,7 +11,7 @@ from models_data import questions
 
 from behavsql import run
 from behavsql.models import MODELS, model_class
-from behavsql.models.quiet_keras import POOLS
+from behavsql.models.parts.quiet_keras import POOLS
 from behavsql.pipeline import build
 from behavsql.progress import Progress
 
@@ -106,7 +106,7 @@ def test_predicting_keeps_to_the_threads(monkeypatch):
 def test_tensorflow_starts_no_more_threads_than_allowed():
     code = (
         "import os, sys\n"
-        "from behavsql.models.quiet_keras import import_keras\n"
+        "from behavsql.models.parts.quiet_keras import import_keras\n"
         "keras = import_keras(int(sys.argv[1]))\n"
         "before = len(os.listdir('/proc/self/task'))\n"
         "keras.ops.matmul(keras.ops.ones((300, 300)), keras.ops.ones((300, 300)))\n"

@@ -13,7 +13,7 @@ from behavsql.compile import CompileError, registry
 from behavsql.compile.step import compile_task, forget
 from behavsql.database_file import open_file
 from behavsql.models.decision_tree import DecisionTree
-from behavsql.models.tree_model import TreeModel
+from behavsql.models.parts.tree_model import TreeModel
 from behavsql.pipeline import build
 from behavsql.warehouse import Warehouse
 

@@ -20,9 +20,9 @@ from behavsql.errors import ConfigError, ModelError
 from behavsql.frames import Table
 from behavsql.models import MODEL_SETS, MODELS, model_class
 from behavsql.models.base import Model, at_most, loss
-from behavsql.models.encoding import FEWEST_ROWS, MOST_CATEGORIES, Encoder
-from behavsql.models.smearing import smearing_factor, unlogged
-from behavsql.models.tree_arrays import TreeArrays, as_float32
+from behavsql.models.parts.encoding import FEWEST_ROWS, MOST_CATEGORIES, Encoder
+from behavsql.models.parts.smearing import smearing_factor, unlogged
+from behavsql.models.parts.tree_arrays import TreeArrays, as_float32
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),
@@ -228,7 +228,7 @@ def test_importing_the_models_loads_no_heavy_library() -> None:
 
 def test_keras_starts_without_a_word() -> None:
     code = (
-        "import sys; from behavsql.models.quiet_keras import import_keras; import_keras();"
+        "import sys; from behavsql.models.parts.quiet_keras import import_keras; import_keras();"
         "print('said', file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -22,9 +22,8 @@ from behavsql.database_file import open_file
 from behavsql.errors import ConfigError, ModelError
 from behavsql.frames import Table
 from behavsql.models import MODEL_SETS, MODELS, NEED_PRETRAINED, model_class, pretrained_transformer
-from behavsql.models.pretrained_transformer import PretrainedTransformer
-from behavsql.models.pretraining import SIZES, Pretrained, Size, cost, pretrain
-from behavsql.models.pretraining_data import (
+from behavsql.models.parts.pretraining import SIZES, Pretrained, Size, cost, pretrain
+from behavsql.models.parts.pretraining_data import (
     AGO,
     GAPS,
     PLACES,
@@ -34,8 +33,9 @@ from behavsql.models.pretraining_data import (
     Histories,
     gap_classes,
 )
-from behavsql.models.pretraining_transfer import carried_over
-from behavsql.models.sequence_encoder import SequenceEncoder
+from behavsql.models.parts.pretraining_transfer import carried_over
+from behavsql.models.parts.sequence_encoder import SequenceEncoder
+from behavsql.models.pretrained_transformer import PretrainedTransformer
 from behavsql.pipeline import build, train
 from behavsql.sequences import COLUMNS
 from behavsql.warehouse import Warehouse, connect
@@ -222,7 +222,7 @@ def test_fine_tuning_learns_and_a_reloaded_model_predicts_the_same_bits():
 
 
 def test_only_what_is_tied_to_ids_begins_anew_on_other_data():
-    from behavsql.models import pretraining_network as networks
+    from behavsql.models.parts import pretraining_network as networks
 
     new = SequenceEncoder().fit(Histories.of(log("other"), UNTIL).all_events())
     _, whole = networks.network(TINY, new.sizes, new.length + 1)
@@ -241,7 +241,7 @@ def test_only_what_is_tied_to_ids_begins_anew_on_other_data():
 
 
 def test_roles_are_carried_over_by_their_names():
-    from behavsql.models import pretraining_network as networks
+    from behavsql.models.parts import pretraining_network as networks
 
     events = log().with_columns(role=pl.col("role").replace({"purchase": "cart"}))
     new = SequenceEncoder().fit(Histories.of(events, UNTIL).all_events())
@@ -258,7 +258,7 @@ def test_roles_are_carried_over_by_their_names():
 
 
 def test_parameters_are_counted_as_keras_counts_them():
-    from behavsql.models import pretraining_network as networks
+    from behavsql.models.parts import pretraining_network as networks
 
     codes = {"role": 7, "category": 11, "item": 70}
     for size in (TINY, replace(SIZES["small"], blocks=3)):
@@ -297,7 +297,7 @@ def test_it_is_a_step_only_where_a_model_needs_it(tmp_path: Path):
 @pytest.fixture
 def tiny(monkeypatch):
     """Steps so few that to trace the networks would take longer than to train them untraced."""
-    from behavsql.models.quiet_keras import import_keras
+    from behavsql.models.parts.quiet_keras import import_keras
 
     monkeypatch.setitem(SIZES, "small", replace(TINY, steps=10))
     monkeypatch.setattr(pretrained_transformer, "LEAST_ROWS", 1)

@@ -15,9 +15,10 @@ import pytest
 
 from behavsql.errors import ModelError
 from behavsql.frames import Table
-from behavsql.models import augmentation, model_class
+from behavsql.models import model_class
 from behavsql.models.base import loss
-from behavsql.models.sequence_encoder import (
+from behavsql.models.parts import augmentation
+from behavsql.models.parts.sequence_encoder import (
     BUCKETS,
     FIRST_BUCKET,
     MISSING,
@@ -26,7 +27,7 @@ from behavsql.models.sequence_encoder import (
     SequenceEncoder,
     Vocabulary,
 )  # fmt: skip
-from behavsql.models.sequence_network import SequenceNetwork
+from behavsql.models.parts.sequence_network import SequenceNetwork
 from behavsql.sequences import COLUMNS, DAY, Sequences
 
 pytestmark = [

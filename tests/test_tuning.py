@@ -20,8 +20,8 @@ from behavsql.errors import ConfigError, ModelError
 from behavsql.frames import Asked
 from behavsql.models import MODELS, mlp, model_class
 from behavsql.models.base import Model, loss
-from behavsql.models.principal_components import PrincipalComponents
-from behavsql.models.space import Between, OneOf, Range
+from behavsql.models.parts.principal_components import PrincipalComponents
+from behavsql.models.parts.space import Between, OneOf, Range
 from behavsql.pipeline import build
 
 pytest.importorskip("optuna", reason="tuning needs optuna: pip install behavsql[tuning]")

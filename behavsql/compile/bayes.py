@@ -8,8 +8,8 @@ from behavsql.compile import literals
 from behavsql.compile.calibration import clipped
 from behavsql.compile.form import BatchForm, Form
 from behavsql.compile.weighted_sum import balanced
-from behavsql.models.encoding import Encoder
 from behavsql.models.naive_bayes import LARGEST, WIDEST, Gaussians
+from behavsql.models.parts.encoding import Encoder
 from behavsql.quoting import literal
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from behavsql.compile import literals
 from behavsql.compile.form import BatchForm, Form
 from behavsql.compile.weighted_sum import balanced
-from behavsql.models.bayes_tables import Classes, Node
-from behavsql.models.discrete import Discrete
+from behavsql.models.parts.bayes_tables import Classes, Node
+from behavsql.models.parts.discrete import Discrete
 from behavsql.quoting import literal
 
 

@@ -8,8 +8,8 @@ but the terms of its series that are enough for every customer can be written ou
 from typing import TYPE_CHECKING
 
 from behavsql.compile.errors import CompileError
-from behavsql.models.bg_nbd_formulas import MOST_TERMS
-from behavsql.models.customer_histories import MOST, MOST_VALUE, PROCESSES
+from behavsql.models.parts.bg_nbd_formulas import MOST_TERMS
+from behavsql.models.parts.customer_histories import MOST, MOST_VALUE, PROCESSES
 from behavsql.quoting import literal
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from behavsql.compile import literals
 from behavsql.compile.form import BatchForm, Form
-from behavsql.models.encoding import Encoded, Encoder
+from behavsql.models.parts.encoding import Encoded, Encoder
 from behavsql.quoting import literal
 
 

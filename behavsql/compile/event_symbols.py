@@ -6,8 +6,8 @@ import numpy as np
 
 from behavsql.compile import literals
 from behavsql.compile.form import Form
-from behavsql.models.baum_welch import HiddenStates
-from behavsql.models.event_symbols import FIRST, KNOWN, LADDER, LATER, EventSymbols
+from behavsql.models.parts.baum_welch import HiddenStates
+from behavsql.models.parts.event_symbols import FIRST, KNOWN, LADDER, LATER, EventSymbols
 from behavsql.quoting import literal
 from behavsql.sequences import DAY, LENGTH
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from behavsql.compile import literals, network
 from behavsql.compile.form import Form
-from behavsql.models.dense_layers import Dense
-from behavsql.models.gru_layers import GRU
+from behavsql.models.parts.dense_layers import Dense
+from behavsql.models.parts.gru_layers import GRU
 
 
 def answer(steps: str, layer: GRU, dense: Sequence[Dense], form: Form) -> str:

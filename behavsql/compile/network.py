@@ -6,7 +6,7 @@ import numpy as np
 
 from behavsql.compile import literals
 from behavsql.compile.form import Form
-from behavsql.models.dense_layers import Dense
+from behavsql.models.parts.dense_layers import Dense
 
 ACTIVATIONS = {
     "linear": "{}",

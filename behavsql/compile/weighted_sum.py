@@ -4,7 +4,7 @@ import numpy as np
 
 from behavsql.compile import encoder, literals
 from behavsql.compile.form import BatchForm, Form
-from behavsql.models.encoding import Encoder
+from behavsql.models.parts.encoding import Encoder
 from behavsql.quoting import literal
 
 

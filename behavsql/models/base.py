@@ -10,7 +10,7 @@ import numpy as np
 
 from behavsql.errors import ModelError, nearest
 from behavsql.frames import Table
-from behavsql.models.space import Range
+from behavsql.models.parts.space import Range
 
 if TYPE_CHECKING:
     import polars as pl

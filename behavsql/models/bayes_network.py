@@ -8,11 +8,11 @@ import polars as pl
 
 from behavsql.errors import ModelError
 from behavsql.frames import Table
-from behavsql.models import bayes_tables, chow_liu, discrete
 from behavsql.models.base import Model, at_most, labels, loss
-from behavsql.models.bayes_tables import Classes, Node
-from behavsql.models.discrete import Discrete
-from behavsql.models.space import Between, Range
+from behavsql.models.parts import bayes_tables, chow_liu, discrete
+from behavsql.models.parts.bayes_tables import Classes, Node
+from behavsql.models.parts.discrete import Discrete
+from behavsql.models.parts.space import Between, Range
 
 if TYPE_CHECKING:
     from behavsql.compile import Form

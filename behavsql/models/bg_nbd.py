@@ -9,11 +9,11 @@ import polars as pl
 
 from behavsql.errors import ModelError
 from behavsql.frames import Table
-from behavsql.models import bg_nbd_formulas, gamma_gamma
 from behavsql.models.base import Model, at_most, labels, loss
-from behavsql.models.bg_nbd_formulas import Histories, Population
-from behavsql.models.customer_histories import PROCESSES, Customers, read
-from behavsql.models.gamma_gamma import GammaGamma
+from behavsql.models.parts import bg_nbd_formulas, gamma_gamma
+from behavsql.models.parts.bg_nbd_formulas import Histories, Population
+from behavsql.models.parts.customer_histories import PROCESSES, Customers, read
+from behavsql.models.parts.gamma_gamma import GammaGamma
 
 if TYPE_CHECKING:
     from behavsql.compile import Form

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from behavsql.models.quiet_keras import import_keras
-from behavsql.models.sequence_network import SequenceNetwork
+from behavsql.models.parts.quiet_keras import import_keras
+from behavsql.models.parts.sequence_network import SequenceNetwork
 
 WIDTH = 5  # events that a filter sees at once
 
@@ -21,7 +21,7 @@ class CNN(SequenceNetwork):
 
     def _summary(self, steps: object, mask: object) -> object:
         layers = import_keras().layers
-        from behavsql.models import event_embedding as blocks
+        from behavsql.models.parts import event_embedding as blocks
 
         for i in range(int(self.option("layers"))):
             convolution = layers.Conv1D(

@@ -5,9 +5,9 @@ from typing import ClassVar, Self
 
 from behavsql.frames import Table
 from behavsql.models.base import at_most, labels, loss
-from behavsql.models.encoding import Encoder
-from behavsql.models.space import CLASS_WEIGHTS, Between, Range
-from behavsql.models.tree_model import TreeModel
+from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.space import CLASS_WEIGHTS, Between, Range
+from behavsql.models.parts.tree_model import TreeModel
 
 LEAVES = (8, 24)  # the best splits first, so a smaller tree is a pruned larger one
 FEWEST_IN_LEAF = 20

@@ -10,7 +10,7 @@ from behavsql.errors import ModelError
 from behavsql.frames import Table
 from behavsql.models.base import Model
 from behavsql.models.lightgbm import LightGBM
-from behavsql.models.pretraining import Pretrained
+from behavsql.models.parts.pretraining import Pretrained
 from behavsql.sequences import COLUMNS
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import polars as pl
 from behavsql.frames import Table
 from behavsql.metrics import paired_gain
 from behavsql.models.base import at_most, labels
-from behavsql.models.item_vectors import ItemVectors
-from behavsql.models.quiet_keras import import_keras
-from behavsql.models.sequence_encoder import EncodedEvents
-from behavsql.models.sequence_network import SequenceNetwork
+from behavsql.models.parts.item_vectors import ItemVectors
+from behavsql.models.parts.quiet_keras import import_keras
+from behavsql.models.parts.sequence_encoder import EncodedEvents
+from behavsql.models.parts.sequence_network import SequenceNetwork
 
 EVENTS, FEATURES, USER = "events", "features", "user_facts"  # modalities beside those of items
 ABLATION_ROWS = 10_000  # of train, for each of the networks that are compared
@@ -96,7 +96,7 @@ class Fusion(SequenceNetwork):
 
     def _reader(self) -> tuple[dict, object]:
         keras = import_keras(self.threads)
-        from behavsql.models import event_embedding as blocks
+        from behavsql.models.parts import event_embedding as blocks
 
         layers, units = keras.layers, int(self.option("units"))
         inputs = blocks.event_inputs(self._events.length)

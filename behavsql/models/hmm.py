@@ -8,10 +8,10 @@ import polars as pl
 
 from behavsql.frames import Table
 from behavsql.models.base import at_most, loss
-from behavsql.models.baum_welch import HiddenStates, Observed, learn
-from behavsql.models.event_model import EventModel, one_each
-from behavsql.models.event_symbols import EventSymbols
-from behavsql.models.state_names import state_names, top_symbols
+from behavsql.models.parts.baum_welch import HiddenStates, Observed, learn
+from behavsql.models.parts.event_model import EventModel, one_each
+from behavsql.models.parts.event_symbols import EventSymbols
+from behavsql.models.parts.state_names import state_names, top_symbols
 
 if TYPE_CHECKING:
     from behavsql.compile import Form

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from behavsql.frames import Table
-from behavsql.models import class_weight
 from behavsql.models.base import Model, at_most, labels, loss
-from behavsql.models.encoding import Encoder
-from behavsql.models.smearing import smearing_factor, unlogged, unlogged_sql
-from behavsql.models.space import CLASS_WEIGHTS, Between, Range
+from behavsql.models.parts import class_weight
+from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.smearing import smearing_factor, unlogged, unlogged_sql
+from behavsql.models.parts.space import CLASS_WEIGHTS, Between, Range
 
 if TYPE_CHECKING:
     import lightgbm

@@ -9,10 +9,10 @@ import numpy as np
 
 from behavsql.frames import Table
 from behavsql.models.base import at_most, labels, loss
-from behavsql.models.encoding import Encoder
-from behavsql.models.smearing import smearing_factor, unlogged, unlogged_sql
-from behavsql.models.space import PCA, Between, OneOf, Range
-from behavsql.models.weights import WeightedSum
+from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.smearing import smearing_factor, unlogged, unlogged_sql
+from behavsql.models.parts.space import PCA, Between, OneOf, Range
+from behavsql.models.parts.weights import WeightedSum
 from behavsql.quoting import literal
 
 SEARCH_ROWS = 50_000  # penalties are compared on at most so many rows

@@ -8,11 +8,11 @@ from typing import ClassVar, Self
 import numpy as np
 
 from behavsql.frames import Table
-from behavsql.models import class_weight
 from behavsql.models.base import at_most, labels, loss
-from behavsql.models.encoding import Encoder
-from behavsql.models.space import CLASS_WEIGHTS, PCA, Between, OneOf, Range
-from behavsql.models.weights import WeightedSum
+from behavsql.models.parts import class_weight
+from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.space import CLASS_WEIGHTS, PCA, Between, OneOf, Range
+from behavsql.models.parts.weights import WeightedSum
 
 SEARCH_ROWS = 10_000  # penalties are compared on at most so many rows
 MOST_ROWS = 500_000  # and the chosen one is fitted on at most so many

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from behavsql.models.quiet_keras import import_keras
-from behavsql.models.sequence_network import SequenceNetwork
+from behavsql.models.parts.quiet_keras import import_keras
+from behavsql.models.parts.sequence_network import SequenceNetwork
 
 
 class LSTM(SequenceNetwork):

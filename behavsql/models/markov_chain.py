@@ -7,8 +7,8 @@ import polars as pl
 
 from behavsql.frames import Table
 from behavsql.models.base import loss
-from behavsql.models.event_model import EventModel, one_each
-from behavsql.models.event_symbols import EventSymbols
+from behavsql.models.parts.event_model import EventModel, one_each
+from behavsql.models.parts.event_symbols import EventSymbols
 
 if TYPE_CHECKING:
     from behavsql.compile import Form

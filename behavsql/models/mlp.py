@@ -7,13 +7,13 @@ import numpy as np
 
 from behavsql.errors import ModelError
 from behavsql.frames import Table
-from behavsql.models import class_weight
 from behavsql.models.base import Model, labels
-from behavsql.models.dense_layers import Dense, DenseLayers
-from behavsql.models.encoding import Encoder
-from behavsql.models.principal_components import PrincipalComponents
-from behavsql.models.quiet_keras import import_keras
-from behavsql.models.space import CLASS_WEIGHTS, PCA, Between, OneOf, Range
+from behavsql.models.parts import class_weight
+from behavsql.models.parts.dense_layers import Dense, DenseLayers
+from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.principal_components import PrincipalComponents
+from behavsql.models.parts.quiet_keras import import_keras
+from behavsql.models.parts.space import CLASS_WEIGHTS, PCA, Between, OneOf, Range
 from behavsql.quoting import literal
 
 if TYPE_CHECKING:

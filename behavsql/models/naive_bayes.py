@@ -8,8 +8,8 @@ import numpy as np
 
 from behavsql.frames import Table
 from behavsql.models.base import Model, at_most, labels, loss
-from behavsql.models.encoding import BLOCK_ROWS, FEWEST_ROWS, Encoder
-from behavsql.models.space import Between, OneOf, Range
+from behavsql.models.parts.encoding import BLOCK_ROWS, FEWEST_ROWS, Encoder
+from behavsql.models.parts.space import Between, OneOf, Range
 
 if TYPE_CHECKING:
     from behavsql.compile import Form

@@ -7,12 +7,12 @@ from typing import ClassVar, Self
 import numpy as np
 
 from behavsql.frames import Table
-from behavsql.models.pretraining import SIZES, Pretrained, Size
-from behavsql.models.pretraining_data import with_question
-from behavsql.models.quiet_keras import import_keras
-from behavsql.models.sequence_encoder import EncodedEvents, SequenceEncoder
-from behavsql.models.sequence_network import SequenceNetwork
-from behavsql.models.space import Range
+from behavsql.models.parts.pretraining import SIZES, Pretrained, Size
+from behavsql.models.parts.pretraining_data import with_question
+from behavsql.models.parts.quiet_keras import import_keras
+from behavsql.models.parts.sequence_encoder import EncodedEvents, SequenceEncoder
+from behavsql.models.parts.sequence_network import SequenceNetwork
+from behavsql.models.parts.space import Range
 from behavsql.sequences import Sequences
 
 LEAST_ROWS = 1_000  # of an epoch
@@ -93,7 +93,7 @@ class PretrainedTransformer(SequenceNetwork):
 
     def _reader(self) -> tuple[dict, object]:
         import_keras(self.threads)
-        from behavsql.models import pretraining_network as networks
+        from behavsql.models.parts import pretraining_network as networks
 
         chosen = {name: int(self.option(name)) for name in ("units", "layers", "heads")}
         size = Size(*chosen.values(), 0, 0, 0.0, float(self.option("dropout")))
@@ -113,7 +113,7 @@ class PretrainedTransformer(SequenceNetwork):
     def _learn(self, train: object, valid: object) -> tuple[dict[str, list[float]], bool]:
         if self._pretrained is None:
             return super()._learn(train, valid)
-        from behavsql.models.pretraining_network import set_weights
+        from behavsql.models.parts.pretraining_network import set_weights
 
         body = self._network.get_layer("body")
         set_weights(body, self._pretrained.weights)

@@ -5,9 +5,9 @@ from typing import ClassVar, Self
 
 from behavsql.frames import Table
 from behavsql.models.base import at_most, labels, loss
-from behavsql.models.encoding import Encoder
-from behavsql.models.space import CLASS_WEIGHTS, Between, OneOf, Range
-from behavsql.models.tree_model import TreeModel
+from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.space import CLASS_WEIGHTS, Between, OneOf, Range
+from behavsql.models.parts.tree_model import TreeModel
 
 TREES = 60
 MOST_LEAVES = 48  # with the depth: what keeps the forest small once it is SQL

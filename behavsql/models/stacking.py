@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from behavsql.metrics import FLOOR
-from behavsql.models.ensemble import Ensemble, Member
+from behavsql.models.parts.ensemble import Ensemble, Member
 
 NEGLIGIBLE = 1e-3  # a weight below counts as none
 POWERS = {"count": 1.0, "amount": 1.5}  # of the deviances that later decide

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from behavsql.models.sequence_network import SequenceNetwork
+from behavsql.models.parts.sequence_network import SequenceNetwork
 
 UNITS_PER_HEAD = 16
 
@@ -21,7 +21,7 @@ class Transformer(SequenceNetwork):
     }  # fmt: skip
 
     def _summary(self, steps: object, mask: object) -> object:
-        from behavsql.models import event_embedding as blocks
+        from behavsql.models.parts import event_embedding as blocks
 
         heads = max(steps.shape[-1] // UNITS_PER_HEAD, 1)
         steps = blocks.transformer_stack(

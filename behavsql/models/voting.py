@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from behavsql.errors import ModelError
-from behavsql.models.ensemble import Ensemble, Member
+from behavsql.models.parts.ensemble import Ensemble, Member
 from behavsql.quoting import literal
 
 VOTES = ("soft", "hard")

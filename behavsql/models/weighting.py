@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from behavsql.models.base import loss
-from behavsql.models.ensemble import Ensemble, Member
+from behavsql.models.parts.ensemble import Ensemble, Member
 
 ROUNDS = 50  # members that are drawn: the steps of a weight are about 2%
 

@@ -18,8 +18,8 @@ import polars as pl
 from scipy.special import hyp2f1
 from sklearn.metrics import roc_auc_score
 
-from behavsql.models import bg_nbd_formulas, gamma_gamma
-from behavsql.models.bg_nbd_formulas import Histories
+from behavsql.models.parts import bg_nbd_formulas, gamma_gamma
+from behavsql.models.parts.bg_nbd_formulas import Histories
 
 FITTED_UNTIL = datetime.date(1997, 9, 30)
 WEEKS = 39.0

@@ -60,8 +60,8 @@ def compare(units: int, steps: "np.ndarray", con: "duckdb.DuckDBPyConnection") -
     import numpy as np
 
     from behavsql.compile import gru
-    from behavsql.models.gru_layers import GRU
-    from behavsql.models.quiet_keras import import_keras
+    from behavsql.models.parts.gru_layers import GRU
+    from behavsql.models.parts.quiet_keras import import_keras
 
     keras = import_keras(1)
     keras.utils.set_random_seed(SEED)

@@ -22,8 +22,8 @@ from behavsql import frames, pretrained
 from behavsql.calibration import Calibrator
 from behavsql.metrics import evaluate, intervals, paired_gain
 from behavsql.models.base import LEAST_SHARE
+from behavsql.models.parts.pretraining import SIZES, cost, pretrain
 from behavsql.models.pretrained_transformer import PretrainedTransformer
-from behavsql.models.pretraining import SIZES, cost, pretrain
 
 SHARES = {0.01: 2, 0.1: 1, 1.0: 1}  # of the users -> how often they are drawn
 

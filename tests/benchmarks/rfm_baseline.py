@@ -10,7 +10,7 @@ import sys
 
 from behavsql import frames
 from behavsql.metrics import evaluate, intervals
-from behavsql.models.encoding import Encoder
+from behavsql.models.parts.encoding import Encoder
 from behavsql.warehouse import connect
 
 RFM = [

@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from behavsql.models.event_symbols import KNOWN, EventSymbols
+from behavsql.models.parts.event_symbols import KNOWN, EventSymbols
 
 RESTARTS = 5  # random beginnings, of which the best after a few passes goes on
 SHORT_PASSES, SHORT_ROWS = 15, 1_000

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from behavsql.errors import ModelError
-from behavsql.models.dense_layers import ACTIVATIONS, BLOCK_ROWS
+from behavsql.models.parts.dense_layers import ACTIVATIONS, BLOCK_ROWS
 
 # What the layer has to be set to: the defaults of Keras.
 SETTINGS = {"activation": "tanh", "recurrent_activation": "sigmoid", "reset_after": True,

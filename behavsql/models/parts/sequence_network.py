@@ -11,12 +11,12 @@ import numpy as np
 
 from behavsql.errors import ModelError
 from behavsql.frames import Table
-from behavsql.models import augmentation, class_weight
 from behavsql.models.base import Model, at_most, labels, loss
-from behavsql.models.encoding import Encoder
-from behavsql.models.quiet_keras import import_keras
-from behavsql.models.sequence_encoder import NUMBERS, TEXTS, EncodedEvents, SequenceEncoder
-from behavsql.models.space import CLASS_WEIGHTS, Between, OneOf, Range
+from behavsql.models.parts import augmentation, class_weight
+from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.quiet_keras import import_keras
+from behavsql.models.parts.sequence_encoder import NUMBERS, TEXTS, EncodedEvents, SequenceEncoder
+from behavsql.models.parts.space import CLASS_WEIGHTS, Between, OneOf, Range
 from behavsql.sequences import COLUMNS, LENGTH
 
 PATIENCE = 2  # epochs without a better valid loss before stopping
@@ -163,7 +163,7 @@ class SequenceNetwork(Model):
 
     def _reader(self) -> tuple[dict, object]:
         """Keras inputs by name, and what the network makes of the events: (b, any number)."""
-        from behavsql.models import event_embedding as blocks
+        from behavsql.models.parts import event_embedding as blocks
 
         inputs = blocks.event_inputs(self._events.length)
         places = self._events.length if self.has_places else 0
@@ -173,7 +173,7 @@ class SequenceNetwork(Model):
     def _train(self, sets: list[tuple], rows: int) -> None:
         """sets: what Batches takes, of train and of valid, without the size."""
         keras = import_keras(self.threads)
-        from behavsql.models.sequence_training import Batches
+        from behavsql.models.parts.sequence_training import Batches
 
         keras.utils.set_random_seed(self.seed)
         self._network = self._build()
@@ -206,7 +206,7 @@ class SequenceNetwork(Model):
         self, train: object, valid: object, rate: float, epochs: int, seconds: float | None
     ) -> tuple[dict[str, list[float]], bool]:
         keras = import_keras(self.threads)
-        from behavsql.models.sequence_training import TimeLimit
+        from behavsql.models.parts.sequence_training import TimeLimit
 
         self._network.compile(
             optimizer=self._optimizer(keras, rate),

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from behavsql.models.encoding import FEWEST_ROWS, as_numbers, check_columns, is_text
+from behavsql.models.parts.encoding import FEWEST_ROWS, as_numbers, check_columns, is_text
 
 FEWEST_PER_BIN = 20  # rows of train
 OTHER, MISSING = "other", "missing"

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from behavsql.models.augmentation import augment
-from behavsql.models.quiet_keras import import_keras
-from behavsql.models.sequence_encoder import EncodedEvents
+from behavsql.models.parts.augmentation import augment
+from behavsql.models.parts.quiet_keras import import_keras
+from behavsql.models.parts.sequence_encoder import EncodedEvents
 
 keras = import_keras()
 

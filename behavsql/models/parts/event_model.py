@@ -8,7 +8,7 @@ import numpy as np
 from behavsql.errors import ModelError
 from behavsql.frames import Table
 from behavsql.models.base import Model, labels
-from behavsql.models.event_symbols import KNOWN, EventSymbols
+from behavsql.models.parts.event_symbols import KNOWN, EventSymbols
 from behavsql.sequences import COLUMNS, LENGTH
 
 BLOCK_ROWS = 50_000  # questions whose symbols are in memory together

@@ -17,8 +17,8 @@ from typing import Self
 import numpy as np
 
 from behavsql.errors import ModelError
-from behavsql.models import pretraining_losses
-from behavsql.models.pretraining_data import (
+from behavsql.models.parts import pretraining_losses
+from behavsql.models.parts.pretraining_data import (
     GAPS,
     PLACES,
     SPECIAL,
@@ -26,9 +26,9 @@ from behavsql.models.pretraining_data import (
     Histories,
     with_question,
 )
-from behavsql.models.pretraining_transfer import carried_over
-from behavsql.models.quiet_keras import import_keras
-from behavsql.models.sequence_encoder import NUMBERS, SequenceEncoder
+from behavsql.models.parts.pretraining_transfer import carried_over
+from behavsql.models.parts.quiet_keras import import_keras
+from behavsql.models.parts.sequence_encoder import NUMBERS, SequenceEncoder
 from behavsql.sequences import LENGTH, Sequences
 
 FORMAT = 1  # of the artifact
@@ -133,7 +133,7 @@ class Pretrained:
     def body(self, threads: int | None = None):
         """The body as a Keras model with its weights: inputs of `with_question` -> (b, t, d)."""
         import_keras(threads)
-        from behavsql.models import pretraining_network as networks
+        from behavsql.models.parts import pretraining_network as networks
 
         body = networks.body(self.size, self.encoder.sizes, self.encoder.length + 1)
         networks.set_weights(body, self.weights)
@@ -181,7 +181,7 @@ def pretrain(
             f"cutoff; pre-training needs at least {LEAST_USERS}. Leave pretrained_transformer out."
         )
     keras = import_keras(threads)
-    from behavsql.models import pretraining_network as networks
+    from behavsql.models.parts import pretraining_network as networks
 
     everything = histories.all_events()
     size = _in_passes(size or SIZES[name], len(everything))

@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from behavsql.models import chow_liu
-from behavsql.models.discrete import Discrete
+from behavsql.models.parts import chow_liu
+from behavsql.models.parts.discrete import Discrete
 
 LABEL = "label"  # what the label is called among the features that are shown
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from behavsql.models.baum_welch import HiddenStates
-from behavsql.models.event_symbols import KNOWN, EventSymbols
+from behavsql.models.parts.baum_welch import HiddenStates
+from behavsql.models.parts.event_symbols import KNOWN, EventSymbols
 
 MOSTLY = 0.6  # the share of a role that is named alone
 TOP = 3  # symbols named for a state

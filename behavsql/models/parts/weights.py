@@ -9,8 +9,8 @@ import polars as pl
 
 from behavsql.frames import Table
 from behavsql.models.base import Model
-from behavsql.models.encoding import Encoder
-from behavsql.models.principal_components import PrincipalComponents
+from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.principal_components import PrincipalComponents
 
 if TYPE_CHECKING:
     from behavsql.compile import Form

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from behavsql.models.sequence_encoder import FIRST_BUCKET, SequenceEncoder
+from behavsql.models.parts.sequence_encoder import FIRST_BUCKET, SequenceEncoder
 
 
 def carried_over(

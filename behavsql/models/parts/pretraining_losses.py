@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from behavsql.models.pretraining_data import GAPS, Batches
+from behavsql.models.parts.pretraining_data import GAPS, Batches
 
 HELD_OUT_STEP = 1_000_000  # batches from here on are not trained on
 BATCHES = 8

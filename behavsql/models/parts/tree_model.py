@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 
 from behavsql.frames import Table
-from behavsql.models import class_weight
 from behavsql.models.base import Model
-from behavsql.models.encoding import Encoder
-from behavsql.models.tree_arrays import TreeArrays, as_float32
+from behavsql.models.parts import class_weight
+from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.tree_arrays import TreeArrays, as_float32
 from behavsql.quoting import literal
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from behavsql.models.sequence_encoder import NUMBERS, PADDING, TEXTS, SequenceEncoder
+from behavsql.models.parts.sequence_encoder import NUMBERS, PADDING, TEXTS, SequenceEncoder
 from behavsql.sequences import LENGTH, Sequences
 
 SECOND = 1_000_000  # microseconds

@@ -5,8 +5,8 @@ Shapes: b rows, t events of a row (the newest last, padding first), d units.
 
 from collections.abc import Mapping
 
-from behavsql.models.quiet_keras import import_keras
-from behavsql.models.sequence_encoder import NUMBERS, TEXTS
+from behavsql.models.parts.quiet_keras import import_keras
+from behavsql.models.parts.sequence_encoder import NUMBERS, TEXTS
 
 keras = import_keras()
 layers, ops = keras.layers, keras.ops

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from behavsql.errors import ModelError
-from behavsql.models.sequence_encoder import MISSING, NUMBERS, PADDING, TEXTS
+from behavsql.models.parts.sequence_encoder import MISSING, NUMBERS, PADDING, TEXTS
 
 Inputs = dict[str, np.ndarray]  # of EncodedEvents.batch
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from behavsql.models.event_embedding import (
+from behavsql.models.parts.event_embedding import (
     embed,
     event_inputs,
     keras,
@@ -16,11 +16,11 @@ from behavsql.models.event_embedding import (
     ops,
     transformer_block,
 )
-from behavsql.models.pretraining_data import GAPS, PLACES, SPECIAL
+from behavsql.models.parts.pretraining_data import GAPS, PLACES, SPECIAL
 from behavsql.sequences import LENGTH
 
 if TYPE_CHECKING:
-    from behavsql.models.pretraining import Size
+    from behavsql.models.parts.pretraining import Size
 
 OUTPUTS = ("role", "item", "gap")
 
