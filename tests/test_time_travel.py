@@ -44,7 +44,7 @@ group by cutoffs.user_id, cutoffs.cutoff_at
 select
     cutoffs.user_id,
     cutoffs.cutoff_at,
-    min(events.event_at) as first_at,
+    epoch(min(events.event_at)) as first_at,
     count(*) as count_events_ever,
 from cutoffs.cutoffs as cutoffs
 inner join staging.events as events on events.user_id = cutoffs.user_id
