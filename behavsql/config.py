@@ -1,137 +1,30 @@
 """`behavsql.toml`, checked: every setting typed, every unknown key refused with the nearest name."""
 
 import os
-import re
 import tomllib
-from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from behavsql import contradictions
 from behavsql.errors import ConfigError, nearest
 from behavsql.roles import DEFAULT_TYPES, ROLES
+from behavsql.section import Duration, Section, refuse
+from behavsql.source import Columns, Source
 
 FILE_NAME = "behavsql.toml"
 INBOX = "inbox"  # the source that live.inbox is
-UNITS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
-
-
-def parse_duration(value: object) -> timedelta:
-    """Read `30 minutes`, `7 days`, `1 week` (or a timedelta) as a length of time.
-
-    >>> parse_duration("36 hours")
-    datetime.timedelta(days=1, seconds=43200)
-    """
-    if isinstance(value, timedelta):
-        return value
-    match = re.fullmatch(r"\s*(\d+)\s*(second|minute|hour|day|week)s?\s*", str(value).lower())
-    if not match or int(match[1]) == 0:
-        raise ValueError(
-            f'"{value}" is not a length of time; allowed is a whole number above zero and one of '
-            f'{", ".join(f"{unit}s" for unit in UNITS)}. Write for example "30 minutes"'
-        )
-    return timedelta(seconds=int(match[1]) * UNITS[match[2]])
-
-
 # What the patterns of the sections below allow, in words.
 PATTERNS = {
     "name": "a letter, then letters, digits and _",
     "memory_limit": 'a size such as "4 GB"',
     "publish_mode": 'a mode such as "0640"',
 }
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
-def _day_if_day(value: object) -> object:
-    """A quoted day stays a day: it must not become its own midnight."""
-    is_day = isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value)
-    return date.fromisoformat(value) if is_day else value
-
-
-Moment = Annotated[datetime | date | float, BeforeValidator(_day_if_day)]
-
-
-def _refuse(problems: Iterator[str]) -> None:
-    """ValueError, which pydantic expects, with the first problem."""
-    if problem := next(problems, None):
-        raise ValueError(problem)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Columns(_Section):
-    """Which column of the source plays which part; a user may be several columns together."""
-
-    user_id: str | list[str] | None = None
-    event_at: str | None = None
-    item_id: str | None = None
-    event_type: str | None = None
-    type_flag: str | None = None
-    value: str | None = None
-    price: str | None = None
-    quantity: str | None = None
-    category: str | None = None
-    title: str | None = None
-    user_agent: str | None = None  # stays among the event's attributes too
-
-    @property
-    def user_parts(self) -> list[str]:
-        return [self.user_id] if isinstance(self.user_id, str) else list(self.user_id or [])
-
-    def used(self) -> set[str]:
-        """Every column that is named: the source must have it."""
-        single = self.model_dump(exclude={"user_id"}, exclude_none=True)
-        return {*self.user_parts, *single.values()}
-
-    def taken(self) -> set[str]:
-        """The columns that become parts of the event and so are no attributes of it."""
-        kept = {self.user_agent} - self.model_copy(update={"user_agent": None}).used()
-        return self.used() - kept
-
-
-class Source(_Section):
-    """One set of files with one shape: events, or facts about items or users."""
-
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
-    path: str
-    kind: Literal["events", "items", "users"] = "events"
-    format: Literal["auto", "csv", "parquet", "json"] = "auto"
-    columns: Columns = Columns()
-    default_type: str = "action"
-    at_unit: Literal["timestamp", "epoch", "epoch_ms", "epoch_us", "days", "seconds", "order"] = (
-        "timestamp"
-    )
-    at_format: str | None = None
-    at_timezone: str = "UTC"
-    since: Moment | None = None  # events outside are rejected, and counted
-    until: Moment | None = None
-    dedupe: Literal["row", "key", "none", "auto"] = "auto"
-    delimiter: str | None = Field(None, min_length=1)  # None: told from the first lines
-    quote: Literal['"', "'", ""] | None = None  # "": quotes are letters like others
-    encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
-    decimal: Literal[".", ","] = "."  # of amounts that are text; the other one groups thousands
-    not_products: list[str] = []
-    attributes: list[str] = []
-    features: list[str] = []  # of users: known from the start, so models may learn from them
-    texts: list[str] = []  # of items: descriptions, beside the title
-    vectors: list[str] = []  # of items: lists of numbers, of images for example
-
-    @property
-    def has_dates(self) -> bool:
-        return self.at_unit not in ("days", "seconds", "order")
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Source":
-        _refuse(contradictions.of_source(self))
-        return self
-
-
-class Settings(_Section):
+class Settings(Section):
     """Everything that has a sensible default."""
 
     warehouse: str = "warehouse"
@@ -161,7 +54,7 @@ class Settings(_Section):
     publish_mode: str = Field("0640", pattern=r"^0[0-7]{3}$")
 
 
-class TaskSettings(_Section):
+class TaskSettings(Section):
     """What a project overrides of a task's own header."""
 
     enabled: bool = True
@@ -169,7 +62,7 @@ class TaskSettings(_Section):
     active_within: Duration | None = None
 
 
-class Config(_Section):
+class Config(Section):
     """A whole project: where its files lie, what they mean, what to ask of them."""
 
     settings: Settings = Settings()
@@ -198,7 +91,7 @@ class Config(_Section):
             )
         if not any(source.kind == "events" for source in self.source):
             raise ValueError('no source of kind "events"; predictions need one')
-        _refuse(contradictions.of_settings(self.settings))
+        refuse(contradictions.of_settings(self.settings))
         return self
 
     @property

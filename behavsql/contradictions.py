@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from behavsql.errors import nearest
 
 if TYPE_CHECKING:
-    from behavsql.config import Settings, Source
+    from behavsql.config import Settings
+    from behavsql.source import Source
 
 NEEDED = {"events": ("user_id", "event_at"), "items": ("item_id",), "users": ("user_id",)}
 TEXT_ONLY = ("delimiter", "quote", "encoding", "decimal")  # what only text files have

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql.config import INBOX, Columns, Config, Source
+from behavsql.config import INBOX, Config
 from behavsql.database_file import PRIVATE, DamagedError, keeping_writers_out, open_file, sync
 from behavsql.errors import LockedError, WarehouseError
 from behavsql.quoting import literal
+from behavsql.source import Columns, Source
 from behavsql.warehouse import Warehouse
 
 STEP = "raw.events"  # the step that reads the archive

@@ -16,7 +16,7 @@
 import duckdb
 
 from behavsql.clock import tomorrow
-from behavsql.config import INBOX, Config, Source
+from behavsql.config import INBOX, Config
 from behavsql.errors import SourceError
 from behavsql.input import bots, facts, refused_lines, sources
 from behavsql.input.mapping import (
@@ -28,6 +28,7 @@ from behavsql.input.mapping import (
 )
 from behavsql.input.sources import Scan
 from behavsql.quoting import identifier
+from behavsql.source import Source
 
 IDS = {"user_id": "users", "item_id": "items"}  # and the facts that share them
 SAMPLE = 20_000  # rows that tell what an id most likely is

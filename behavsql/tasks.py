@@ -9,10 +9,11 @@ import duckdb
 
 from behavsql.catalog import Catalog, SqlFile
 from behavsql.clock import DAY, Clock, read_clock
-from behavsql.config import Config, parse_duration
+from behavsql.config import Config
 from behavsql.metrics import DEFAULT_METRIC
 from behavsql.plan.changes import duration
 from behavsql.quoting import identifier
+from behavsql.section import parse_duration
 
 LONGEST_STEP = 7 * DAY
 STEPS = 24  # cutoffs that a short span is divided into

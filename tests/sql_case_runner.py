@@ -31,7 +31,7 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import config, generated, ingest, live, model_tables, plan, tasks, transform
+from behavsql import config, generated, ingest, live, model_tables, plan, section, tasks, transform
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.quoting import identifier, literal
@@ -246,7 +246,7 @@ def _params(texts: dict[str, str]) -> dict[str, object]:
         elif re.fullmatch(r"[\d.e]+", text):
             values[name] = float(text)
         else:
-            values[name] = config.parse_duration(text)
+            values[name] = section.parse_duration(text)
     return values
 
 

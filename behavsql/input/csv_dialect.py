@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import IO
 
-from behavsql.config import Source
 from behavsql.quoting import literal
+from behavsql.source import Source
 
 MISSING = ["", "NULL", "null", "NaN", "nan", "NA", "None", "none", "\\N"]
 LOOKED_AT = 1_000_000  # characters

@@ -2,11 +2,11 @@
 
 import duckdb
 
-from behavsql.config import Source
 from behavsql.input import refused_lines
 from behavsql.input.mapping import text, user_key
 from behavsql.input.sources import Scan, listed
 from behavsql.quoting import identifier, literal
+from behavsql.source import Source
 
 NO_FIELD = "_none"  # of a struct without fields, which DuckDB does not know
 

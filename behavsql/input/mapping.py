@@ -3,9 +3,9 @@
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-from behavsql.config import Source
 from behavsql.input.amounts import WHOLE, amount
 from behavsql.quoting import identifier, literal
+from behavsql.source import Source
 
 ORIGIN = "timestamp '2000-01-01'"  # where sources without dates start counting
 MICROSECONDS = {"days": 86_400_000_000, "seconds": 1_000_000, "order": 1_000_000}  # of one unit

@@ -2,9 +2,9 @@
 
 import duckdb
 
-from behavsql.config import Source
 from behavsql.errors import SourceError
 from behavsql.quoting import literal
+from behavsql.source import Source
 
 SHOWN = 10_000  # characters of a refused line that DuckDB keeps
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql.config import Config, Source
+from behavsql.config import Config
 from behavsql.errors import ConfigError, SourceError, nearest
 from behavsql.input.csv_dialect import dialect
 from behavsql.input.file_kind import check_content
 from behavsql.quoting import identifier, literal
+from behavsql.source import Source
 
 OUR_KEYS = ("user_id", "event_id")  # what every row of staging.event_attributes has of ours
 FORMATS = {

@@ -2,9 +2,10 @@
 
 import os
 
-from behavsql.config import Config, Source
+from behavsql.config import Config
 from behavsql.input import sources
 from behavsql.plan.changes import Parts, digest, text
+from behavsql.source import Source
 
 
 def source_parts(config: Config) -> Parts:

@@ -15,11 +15,12 @@ from typing import Any, get_args
 
 import duckdb
 
-from behavsql.config import Settings, Source
+from behavsql.config import Settings
 from behavsql.errors import ConfigError, SourceError, nearest
 from behavsql.input.sources import check_columns, check_files, described, read_function, unreadable
 from behavsql.interrupts import interruptible
 from behavsql.sniffing.text_files import Reading, reading_of
+from behavsql.source import Source
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Choices:
     value: str | None = None
     price: str | None = None
     quantity: str | None = None
-    at_unit: str | None = None  # a unit of config.Source
+    at_unit: str | None = None  # a unit of source.Source
     default_type: str | None = None  # a word
 
     def columns(self) -> dict[str, list[str]]:

@@ -3,12 +3,13 @@
 import duckdb
 from pydantic import ValidationError
 
-from behavsql.config import Settings, Source
+from behavsql.config import Settings
 from behavsql.errors import ConfigError
 from behavsql.input import refused_lines
 from behavsql.input.mapping import event_columns
 from behavsql.quoting import identifier
 from behavsql.sniffing import Sniffed
+from behavsql.source import Source
 
 SHOWN_ROWS = 3
 PARTS = (

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from behavsql.config import Source
 from behavsql.input.csv_dialect import delimiter_of, dialect, start_of
 from behavsql.input.file_kind import is_utf16
 from behavsql.input.sources import kind_of
+from behavsql.source import Source
 
 CHUNK = 1 << 20
 LOOKED_AT = 64  # chunks
