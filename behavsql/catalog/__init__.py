@@ -4,6 +4,7 @@ A file is `sql/<number>_<schema>/<table>.sql`. A project's own `sql/` folder is 
 package's: the same path overrides, a new name adds.
 """
 
+import functools
 import graphlib
 import importlib.resources
 import re
@@ -65,13 +66,18 @@ class Catalog:
 
     @classmethod
     def read(cls, sources: Mapping[tuple[str, str], Source]) -> "Catalog":
-        """Check these (stage, name) -> source files together."""
+        """Check these (stage, name) -> source files together; the same texts are checked once."""
         by_place = sorted(sources.items(), key=lambda item: (_number(item[0][0]), item[0]))
-        names = [name for stage, name in sources if stage == MACROS]
+        return cls._checked(tuple((place, source, source.text()) for place, source in by_place))
+
+    @classmethod
+    @functools.lru_cache(maxsize=8)
+    def _checked(cls, sources: tuple[tuple[tuple[str, str], Source, str], ...]) -> "Catalog":
+        names = [name for (stage, name), _, _ in sources if stage == MACROS]
         files, trees, macros = {}, {}, []
         with duckdb.connect() as connection:
             reader = Reader(connection, names)
-            for (stage, name), source in by_place:
+            for (stage, name), source, _ in sources:
                 if stage == MACROS:
                     macros.append(reader.macro(name, source))
                 else:
