@@ -238,6 +238,14 @@ def test_keras_starts_without_a_word() -> None:
 # Parts
 
 
+def test_lightgbm_stops_when_its_time_is_over_and_is_a_model() -> None:
+    train, valid = (questions("amount", 400, seed) for seed in (1, 2))
+    cut = model_class("lightgbm")("amount", seconds=0).fit(train, valid)
+    assert cut.params()["rounds"] == 1 < fitted("lightgbm", "amount").params()["rounds"]
+    reloaded = model_class("lightgbm").load("amount", cut.save())
+    assert (reloaded.predict(valid) == cut.predict(valid)).all()
+
+
 def test_persistence_repeats_the_last_window() -> None:
     train = table("count", "train")
     model = model_class("persistence")("count").fit(train, train)

@@ -1,5 +1,7 @@
 """Gradient-boosted trees, tuned: a few sound configurations, each stopped early on valid."""
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -111,10 +113,11 @@ class LightGBM(Model):
     def fit(self, train: Table, valid: Table) -> Self:
         labels(self, train, classes=2)
         labels(self, valid)
+        self._until = time.monotonic() + (math.inf if self.seconds is None else self.seconds)
         self._encoder = Encoder(scale=False).fit(train.features)
         few = at_most(train, SEARCH_ROWS, self.seed)
         trial = self._search(self._binned(few, valid))
-        if few is not train:
+        if few is not train and time.monotonic() < self._until:
             trial = self._trial(self._binned(train, valid), trial.config)
         self._keep(trial)
         return self
@@ -150,13 +153,17 @@ class LightGBM(Model):
         return model
 
     def _search(self, data: Binned) -> Trial:
-        """Every objective with the first shape, then the other shapes with the best objective."""
+        """Every objective with the first shape, then the other shapes with the best, as time allows."""
         first, *others = self._shapes()
         objectives = OBJECTIVES[self.kind]
         firsts = [self._trial(data, {**first, **objective}) for objective in objectives]
         best = min(firsts, key=lambda trial: trial.loss)
-        rest = [self._trial(data, {**best.config, **shape}) for shape in others]
-        return min([best, *rest], key=lambda trial: trial.loss)
+        for shape in others:
+            if time.monotonic() < self._until:
+                best = min(
+                    best, self._trial(data, {**best.config, **shape}), key=lambda one: one.loss
+                )
+        return best
 
     def _shapes(self) -> list[dict[str, object]]:
         """The configurations to compare, with what the options say in place of their own."""
@@ -204,7 +211,7 @@ class LightGBM(Model):
         data.against.set_label(np.log1p(data.valid_label) if logged else data.valid_label)
         metric = "l2" if logged else STOPPING[self.kind]
         own = {key: value for key, value in config.items() if key != "label"}
-        callbacks = [lgb.early_stopping(PATIENCE, verbose=False)]
+        callbacks = [lgb.early_stopping(PATIENCE, verbose=False), self._stop_in_time]
         if self.watch and not logged and not data.is_weighted:  # else it is another loss
             callbacks.append(self._tell)
         booster = lgb.train(
@@ -219,6 +226,13 @@ class LightGBM(Model):
             smearing = smearing_factor(np.log1p(data.label), booster.predict(data.matrix))
         answer = self._answer(booster.predict(data.valid_matrix), smearing)
         return Trial(config, booster, smearing, loss(self.kind, data.valid_label, answer))
+
+    def _stop_in_time(self, env: "lightgbm.callback.CallbackEnv") -> None:
+        """End the rounds when `seconds` are over; those that are there are a model."""
+        import lightgbm as lgb
+
+        if time.monotonic() > self._until:
+            raise lgb.callback.EarlyStopException(env.iteration, env.evaluation_result_list)
 
     def _tell(self, env: "lightgbm.callback.CallbackEnv") -> None:
         """Let who watches know how far this round has come."""
