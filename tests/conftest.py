@@ -9,7 +9,7 @@ import shutil
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before lightgbm is loaded: more threads only wait
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -137,24 +137,6 @@ def _share(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Workers have folders of their own below that of the run."""
     base = tmp_path_factory.getbasetemp()
     _shared[:] = [(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _read_once() -> Iterator[None]:
-    """The same texts of SQL files make the same catalog: most of what a build that does nothing takes."""
-    read = Catalog.read
-
-    @functools.cache
-    def once(texts: tuple) -> Catalog:
-        return read({place: source for place, source, _ in texts})
-
-    def remembered(sources: dict) -> Catalog:
-        found = once(tuple((place, source, source.text()) for place, source in sources.items()))
-        return replace(found, files=dict(found.files))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Catalog, "read", remembered)
-        yield
 
 
 @pytest.fixture(scope="session")

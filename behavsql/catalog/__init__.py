@@ -68,7 +68,8 @@ class Catalog:
     def read(cls, sources: Mapping[tuple[str, str], Source]) -> "Catalog":
         """Check these (stage, name) -> source files together; the same texts are checked once."""
         by_place = sorted(sources.items(), key=lambda item: (_number(item[0][0]), item[0]))
-        return cls._checked(tuple((place, source, source.text()) for place, source in by_place))
+        found = cls._checked(tuple((place, source, source.text()) for place, source in by_place))
+        return replace(found, files=dict(found.files))
 
     @classmethod
     @functools.lru_cache(maxsize=8)
