@@ -80,7 +80,7 @@ def test_a_sound_project_is_ok_in_every_line_and_left_as_it_was(warehouse):
         lines["published file"].value,
     )
     assert lines["lock"].value == "no build is running"
-    assert lines["sources"].value == "1 files in 1 sources"
+    assert lines["sources"].value == "1 file in 1 source"
     assert re.fullmatch(r"1 kept \([\d.]+ MB\)", lines["versions"].value)
 
 

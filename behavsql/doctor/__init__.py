@@ -86,4 +86,8 @@ def _sources(known: Config) -> Line:
         count = sum(len(sources.find_files(known, source)) for source in known.source)
     except (BehavsqlError, OSError) as error:
         return problem("sources", str(error), f"edit {known.origin}")
-    return ok("sources", f"{count} files in {len(known.source)} sources")
+    counted = [
+        f"{number} {word}{'' if number == 1 else 's'}"
+        for number, word in ((count, "file"), (len(known.source), "source"))
+    ]
+    return ok("sources", " in ".join(counted))
