@@ -21,7 +21,7 @@ from behavsql import catalog, parity, transform
 from behavsql.check import check, groups
 from behavsql.errors import ConfigError, LockedError, WarehouseError
 from behavsql.models import MODEL_SETS
-from behavsql.pipeline import build
+from behavsql.pipeline import build, load_catalog
 from behavsql.progress import Line, Progress
 from behavsql.warehouse import Warehouse
 
@@ -412,7 +412,7 @@ def test_time_travel_goes_to_the_day_that_is_asked_for(made):
                 "select distinct cutoff_at from cutoffs.cutoffs order by 1").fetchall()
         ]  # fmt: skip
     looked = list(groups(made, time_travel=True, at=days[1]))[-1]
-    count = len(catalog.Catalog.load().feature_files())
+    count = len(load_catalog(made).feature_files())
     assert looked.looked_at == f"{count} feature files as of {days[1]}"
     with pytest.raises(
         ConfigError, match=r"check --at 1999-01-01: no cutoff lies on that day; allowed are"
