@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from behavsql import contradictions
+from behavsql import contradictions, fact_settings
 from behavsql.errors import ConfigError, nearest
 from behavsql.roles import DEFAULT_TYPES, ROLES
 from behavsql.section import Duration, Section, refuse
@@ -36,6 +36,7 @@ class Settings(Section):
     max_value: float = Field(1e9, gt=0, le=1e13)
     max_quantity: float = Field(1e6, gt=0, le=1e13)
     bots: Literal["reject", "keep"] = "reject"  # told by user_agent, where a source has one
+    late_days: int = Field(7, ge=0, le=36_500)  # an update takes events that are no older than that
     max_rejected_share: float = Field(0.2, ge=0, le=1)
     max_train_rows: int = Field(2_000_000, ge=1_000)
     max_train_cutoffs: int = Field(24, ge=3)
@@ -83,13 +84,8 @@ class Config(Section):
             raise ValueError(
                 f'source "{INBOX}" is what live.inbox is read as; give it another name'
             )
-        described = [source.name for source in self.source if source.features]
-        if len(described) > 1:
-            raise ValueError(
-                f'the sources "{described[0]}" and "{described[1]}" both have features of users; '
-                f"join them into one"
-            )
-        if not any(source.kind == "events" for source in self.source):
+        refuse(fact_settings.shared_names(self.source))
+        if not any(source.is_events for source in self.source):
             raise ValueError('no source of kind "events"; predictions need one')
         refuse(contradictions.of_settings(self.settings))
         return self
@@ -100,8 +96,10 @@ class Config(Section):
         return self.folder / self.settings.warehouse
 
     def roles(self) -> dict[str, str]:
-        """Word (lower case) -> role: the defaults, overruled by `[types]`."""
+        """Word (lower case) -> role: the defaults and the sources' kinds, overruled by `[types]`."""
         words = {word: role for role, text in DEFAULT_TYPES.items() for word in text.split()}
+        for source in self.source:
+            words |= source.words
         return words | {word.lower(): role for word, role in self.types.items()}
 
 
@@ -168,7 +166,7 @@ def _explain(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if kind == "string_pattern_mismatch":
         message = f"allowed is {PATTERNS.get(str(location[-1]), 'another text')}"
-    value = problem.get("input")
+    value = None if location[-1:] == ("url",) else problem.get("input")  # it may hold a password
     if kind != "value_error" and isinstance(value, (str, int, float, list)):
         message = f"it is {value!r}; {message[0].lower()}{message[1:]}"
     if where and not message.startswith("source "):

@@ -5,19 +5,26 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
+from behavsql import event_settings, fact_settings
+from behavsql.databases import address
 from behavsql.errors import nearest
 
 if TYPE_CHECKING:
     from behavsql.config import Settings
     from behavsql.source import Source
 
-NEEDED = {"events": ("user_id", "event_at"), "items": ("item_id",), "users": ("user_id",)}
+NEEDED = {"events": ("user_id", "event_at"), "items": ("item_id",), "users": ("user_id",),
+          "survey": ("user_id", "event_at"), "attributes": ("valid_from",),
+          "weblog": ("user_id", "event_at"), "app": ("user_id", "event_at")}  # fmt: skip
+OF_DATABASES = ("url", "table", "query", "watermark")
 TEXT_ONLY = ("delimiter", "quote", "encoding", "decimal")  # what only text files have
 
 
 def of_source(source: "Source") -> Iterator[str]:
     """Each contradiction of a source in one sentence without its full stop."""
     columns, name = source.columns, f'source "{source.name}"'
+    yield from event_settings.contradictions(source, name)
+    yield from _of_place(source, name)
     missing = [key for key in NEEDED[source.kind] if not getattr(columns, key)]
     if missing:
         yield (
@@ -35,6 +42,7 @@ def of_source(source: "Source") -> Iterator[str]:
             )
     if columns.event_at and columns.event_at in columns.user_parts:
         yield f'{name} takes "{columns.event_at}" for both user_id and event_at; name two columns'
+    yield from fact_settings.contradictions(source, name)
     yield from _of_times(source, name)
     if source.format in ("parquet", "json"):
         set_too = [key for key in TEXT_ONLY[:3] if key in source.model_fields_set]
@@ -44,7 +52,6 @@ def of_source(source: "Source") -> Iterator[str]:
                 f'"{getattr(source, set_too[0])}", which only CSV has; keep one'
             )
     for key, kind, what in (
-        ("features", "users", "what is known of a user from the start"),
         ("texts", "items", "what describes an item"),
         ("vectors", "items", "what describes an item"),
     ):
@@ -55,6 +62,28 @@ def of_source(source: "Source") -> Iterator[str]:
             )
     if source.decimal == source.delimiter:
         yield f'{name} sets "{source.decimal}" both as decimal and as delimiter; change one'
+
+
+def _of_place(source: "Source", name: str) -> Iterator[str]:
+    """Of where its rows lie: files or a database."""
+    if source.path is not None:
+        if source.path.partition("://")[0] in address.SCHEMES:
+            yield f"{name} has the URL of a database as its path; write it as url"
+        for key in OF_DATABASES:
+            if getattr(source, key) is not None:
+                yield f"{name} sets both path and {key}, which only a database has; keep one"
+        return
+    if source.url is None:
+        yield f"{name} has no path, and no url of a database; add one of them"
+        return
+    for wrong in address.problems(source.url.get_secret_value()):
+        yield f"{name}: {wrong}"
+    if (source.table is None) == (source.query is None):
+        has = "no table and no query" if source.table is None else "both a table and a query"
+        yield f"{name} has {has}; a database is asked for one of them"
+    for key in ("format", *TEXT_ONLY[:3]):
+        if key in source.model_fields_set:
+            yield f"{name} sets both url and {key}, which only files have; keep one"
 
 
 def _of_times(source: "Source", name: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """One DuckDB file: opened, or told apart why not: somebody holds it, or it is damaged."""
 
+import errno
 import os
 import re
 import shutil
@@ -10,12 +11,24 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql.errors import LockedError, WarehouseError
+from behavsql.errors import BehavsqlError, LockedError, WarehouseError
 from behavsql.quoting import identifier, literal
 
 STORAGE_VERSION = "v1.4.0"  # the oldest client that must be able to read what is published
 PRIVATE = 0o600
 PATIENCE = 1.0  # seconds that an insert may take before it is said to be in the way
+HEADERS = 3 * 4096  # bytes that every DuckDB file begins with
+_NO_ROOM = re.compile(
+    r"""(?:\w+ file "[^"]*": )?(?:No space left on device|File too large|Disk quota exceeded)"""
+)
+# What passes, or is no fault of the file's: a damaged one is put out of use.
+_PASSING = [os.strerror(code) for code in (
+    errno.EIO, errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+    errno.EROFS, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY,
+)]  # fmt: skip
+_DAMAGE = re.compile(
+    "Corrupt database|not match stored checksum|metadata pointer|Serialization Error|deserialize"
+)
 _HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
 
 
@@ -51,10 +64,60 @@ def _explanation(path: Path, error: duckdb.Error) -> WarehouseError:
             f"{path}: permission denied; allowed is a file you may read and write. "
             f"Run `chmod u+rw {path}`."
         )
+    if isinstance(error, duckdb.OutOfMemoryException) or any(why in first for why in _PASSING):
+        return WarehouseError(
+            f"{path}: cannot be opened now: {first}; allowed is a disk that answers, with memory and "
+            f"files to spare. Run the command again."
+        )
     return DamagedError(
         f"{path}: cannot be opened: {first}; allowed is a file that `behavsql build` wrote. "
         f"Run `behavsql build --full`: it keeps this file beside the new one, and builds everything."
     )
+
+
+@contextmanager
+def files_explained(folder: Path) -> Iterator[None]:
+    """Tell a full disk, or a damaged file of `.work`, as such, whatever step or library met it first."""
+    try:
+        yield
+    except (BehavsqlError, duckdb.Error, OSError) as error:
+        if told := _trouble(folder, error):
+            raise told from error
+        raise
+
+
+def _trouble(folder: Path, error: BaseException | None) -> WarehouseError | None:
+    last = error
+    while error is not None:  # one failure makes others, which are all that reaches us then
+        said = str(error).strip()
+        if room := _NO_ROOM.search(said):
+            return WarehouseError(
+                f"{folder}: there is no room to write ({room[0]}); allowed is a disk, and a limit on "
+                f"files, with room left. Make room and run the command again: what is published is "
+                f"whole, and finished steps are kept."
+            )
+        if _DAMAGE.search(said) and not isinstance(error, WarehouseError):
+            return DamagedError(
+                f"{folder / '.work'}: a file is damaged ({said.splitlines()[0].rstrip('.!')}); allowed "
+                f"are files as behavsql wrote them. Run `behavsql build --full`: it keeps them beside "
+                f"the new ones, and builds everything."
+            )
+        error = error.__cause__ or error.__context__
+    if isinstance(last, duckdb.IOException) or (isinstance(last, OSError) and not last.filename):
+        return WarehouseError(
+            f"{folder}: a file cannot be read or written ({str(last).splitlines()[0].rstrip('.!')}); "
+            f"allowed is a disk that answers. Run the command again: what is published is whole, and "
+            f"finished steps are kept."
+        )
+    return None
+
+
+def drop_unbegun(path: Path) -> None:
+    """Remove a file that holds nothing: who made it was killed before its headers were written."""
+    if path.exists() and path.stat().st_size < HEADERS:
+        with path.open("rb") as file:
+            if file.read(12)[8:] in (b"", b"DUCK"):
+                path.unlink()
 
 
 def open_file(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
@@ -108,11 +171,12 @@ def keeping_writers_out(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
 
 
-def damage(path: Path) -> str | None:
+def damage(path: Path, *, wholly: bool = False) -> str | None:
     """Why a file is damaged; None where it is not, or not there, or we are kept from opening it.
 
     It is opened, its length compared with the blocks in use, and its `meta` tables read:
-    every build begins with those. Damage inside the other tables is found by who reads them.
+    every build begins with those. Damage inside the other tables is found by who reads them, or
+    wholly = True, which reads them all.
     """
     if not path.exists():
         return None
@@ -125,11 +189,11 @@ def damage(path: Path) -> str | None:
             if size > path.stat().st_size:
                 return f"it ends after {path.stat().st_size:,} of at least {size:,} bytes"
             tables = con.execute(
-                "select table_name from duckdb_tables() where schema_name = 'meta' "
-                "and database_name = 'file'"
-            ).fetchall()
-            for (table,) in tables:
-                con.execute(f"from {identifier('meta', table)}").fetchall()
+                "select schema_name, table_name from duckdb_tables() where database_name = 'file' "
+                "and (schema_name = 'meta' or ?)", [wholly]
+            ).fetchall()  # fmt: skip
+            for names in tables:
+                con.execute(f"select sum(hash(*columns(*))) from {identifier(*names)}").fetchall()
     except DamagedError as error:
         return str(error).split(": cannot be opened: ")[1].split("; allowed is")[0]
     except WarehouseError:
@@ -142,6 +206,8 @@ def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(handle)
 

@@ -2,7 +2,7 @@
 
 import duckdb
 
-from behavsql import describe, transform
+from behavsql import describe, score_history, transform
 from behavsql.catalog import Catalog
 from behavsql.compile.form import NUMBERS, TEXTS
 from behavsql.errors import SqlFileError
@@ -28,12 +28,17 @@ def build_matrix(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[T
     comment = "every feature as of every cutoff, one row per user and cutoff"
     con.execute(f"comment on table features.matrix is {literal(comment)}")
     describe.comment_columns(con, "features", "matrix")
+    build_latest(con)
+    _build_sequences(con, lists)
+    return con.execute("select count(*) from features.matrix").fetchall()[0][0]
+
+
+def build_latest(con: duckdb.DuckDBPyConnection) -> None:
+    """Cut `features.latest` out of the matrix."""
     _replace(con, "features", "latest",
              "select matrix.* from features.matrix as matrix inner join meta.clock as clock "
              "on clock.as_of = matrix.cutoff_at order by matrix.user_id",
              "every feature as of the newest event, one row per user who is asked about now")  # fmt: skip
-    _build_sequences(con, lists)
-    return con.execute("select count(*) from features.matrix").fetchall()[0][0]
 
 
 def _fill_matrix(
@@ -44,12 +49,6 @@ def _fill_matrix(
     The stretches follow each other by user; within one the rows are in no order, which to sort
     would take as long again.
     """
-    columns = [f"{identifier(file)}.{identifier(name)}" for file, names in scalars.items()
-               for name in names]  # fmt: skip
-    columns += [
-        f"{identifier(f'{task.name} label')}.label as {identifier(f'{task.name}_last_window')}"
-        for task in tasks
-    ]
     starts = [user for (user,) in con.execute(
         "select distinct user_id from cutoffs.cutoffs where rowid % ? = 0 order by user_id",
         [ROWS_AT_ONCE],
@@ -59,16 +58,31 @@ def _fill_matrix(
     ends = [f"user_id < {literal(start)}" for start in starts[1:]] + ["true"]
     begins = ["true"] + [f"user_id >= {literal(start)}" for start in starts[1:]]
     for position, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-        those = f"where {begin} and {end}"
-        joins = [f"left join (from features.{identifier(file)} {those}) as {identifier(file)} "
-                 "using (user_id, cutoff_at)" for file in scalars]  # fmt: skip
-        joins += [_last_window(task, those) for task in tasks]
+        rows = matrix_rows(scalars, tasks, f"{begin} and {end}")
         verb = "insert into" if position else "create or replace table"
-        con.execute(
-            f"{verb} features.matrix {'' if position else 'as'} "
-            f"select {', '.join(['user_id', 'cutoff_at', *columns])} "
-            f"from (from cutoffs.cutoffs {those}) as cutoffs {' '.join(joins)}"
-        )
+        con.execute(f"{verb} features.matrix {'' if position else 'as'} {rows}")
+
+
+def matrix_rows(
+    scalars: dict[str, list[str]], tasks: list[Task], those: str, those_labels: str | None = None
+) -> str:
+    """The query for some rows of the matrix. those: the condition on users and cutoffs.
+
+    those_labels: the one on labels, whose `cutoff_at` lies `tasks.horizon` before that of the row.
+    """
+    columns = [f"{identifier(file)}.{identifier(name)}" for file, names in scalars.items()
+               for name in names]  # fmt: skip
+    columns += [
+        f"{identifier(f'{task.name} label')}.label as {identifier(f'{task.name}_last_window')}"
+        for task in tasks
+    ]
+    joins = [f"left join (from features.{identifier(file)} where {those}) as {identifier(file)} "
+             "using (user_id, cutoff_at)" for file in scalars]  # fmt: skip
+    joins += [_last_window(task, f"where {those_labels or those}") for task in tasks]
+    return (
+        f"select {', '.join(['user_id', 'cutoff_at', *columns])} "
+        f"from (from cutoffs.cutoffs where {those}) as cutoffs {' '.join(joins)}"
+    )
 
 
 def _build_sequences(con: duckdb.DuckDBPyConnection, lists: dict[str, list[str]]) -> None:
@@ -126,7 +140,7 @@ def _last_window(task: Task, those: str) -> str:
 
 def build_predictions(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task]) -> None:
     """Cut `predictions.scored` into one table per task, and drop those of tasks no longer asked."""
-    wanted = {task.name for task in tasks} | {
+    wanted = {task.name for task in tasks} | {score_history.TABLE} | {
         file.name for file in catalog.files.values() if file.schema == "predictions"
     }
     for (name,) in con.execute(
@@ -174,9 +188,12 @@ def build_customers(con: duckdb.DuckDBPyConnection, tasks: list[Task]) -> None:
 
 def build_lineage(con: duckdb.DuckDBPyConnection, steps: list[Step]) -> None:
     """Write `meta.lineage`: which step reads which."""
-    con.execute("create or replace table meta.lineage (step varchar, reads varchar)")
     pairs = [(step.name, parent) for step in steps for parent in step.parents]
-    con.executemany("insert into meta.lineage values (?, ?)", pairs)
+    con.execute(
+        "create or replace table meta.lineage as "
+        "select unnest(cast(? as varchar[])) as step, unnest(cast(? as varchar[])) as reads",
+        [list(side) for side in zip(*pairs, strict=True)],
+    )
 
 
 def build_columns(con: duckdb.DuckDBPyConnection) -> None:

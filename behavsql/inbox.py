@@ -67,7 +67,7 @@ def as_source(config: Config) -> InboxSource:
 
 def default_type(config: Config) -> str:
     """What an inserted row without a type is: what one of the sources is, if they agree on that."""
-    types = {source.default_type for source in config.source if source.kind == "events"}
+    types = {source.default_type for source in config.source if source.is_events}
     return types.pop() if len(types) == 1 else Source.model_fields["default_type"].default
 
 

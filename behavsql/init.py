@@ -3,12 +3,13 @@
 import json
 import os
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from behavsql import config, roles
 from behavsql.errors import ConfigError
-from behavsql.sniffing import Choices, Sniffed, config_of, sniff
+from behavsql.sniffing import Choices, Sniffed, config_of, databases, sniff
 
 HEADER = """\
 # Written by `behavsql init`; build with `behavsql build`. The comments say what told each line;
@@ -17,9 +18,15 @@ HEADER = """\
 
 
 def init(
-    patterns: list[str], output: Path, choices: Choices, write: bool = True
+    patterns: list[str],
+    output: Path,
+    choices: Choices,
+    write: bool = True,
+    table: str | None = None,
 ) -> tuple[str, list[Sniffed]]:
     """Write the config that reads these files; its text, and what was understood of each source.
+
+    A pattern may be the URL of a database, of which `table` is read.
 
     Raises ConfigError if `output` exists, or if no user or no time column can be told.
     """
@@ -33,10 +40,24 @@ def init(
             f"{output}: the file exists; allowed is a new one, nothing is overwritten. "
             f"Remove it, or write elsewhere with --output FILE."
         )
-    found = sniff(patterns, choices)
     folder = output.absolute().parent
+    with ExitStack() as stack:
+        urls = {
+            str(stack.enter_context(databases.sampled(pattern, table, folder))): pattern
+            for pattern in patterns if databases.is_url(pattern)
+        }  # fmt: skip
+        files = [pattern for pattern in patterns if pattern not in urls.values()]
+        found = sniff([*urls, *files], choices)
     for source in found:
-        source.raw["path"] = _relative(Path(source.raw["path"]), folder)
+        path = source.raw.pop("path")
+        if url := urls.get(path):
+            source.raw |= {"url": url, "table": table}
+            source.doubts.append(
+                f"told from the first {databases.SAMPLE:,} rows; each build reads the whole table, "
+                f"unless watermark = names a column that grows with every new row."
+            )
+        else:
+            source.raw["path"] = _relative(Path(path), folder)
     config.from_dict(config_of(found), folder, str(output))
     text = render(found)
     if write:
@@ -94,15 +115,15 @@ def _source(source: Sniffed) -> str:
     about = f"# {source.facts}.\n" if source.facts else ""
     lines = [f"{about}[[source]]\n"]
     order = (
-        "name", "path", "kind", "encoding", "delimiter", "quote", "decimal", "at_unit", "at_format",
-        "default_type", "attributes",
+        "name", "path", "url", "table", "kind", "shape", "log_format", "encoding", "delimiter", "quote", "decimal", "at_unit", "at_format",
+        "dedupe", "default_type", "attributes",
     )  # fmt: skip
     lines += [_line(key, raw[key], source.why.get(key, "")) for key in order if key in raw]
     lines.append("\n[source.columns]\n")
     lines += [_line(key, value, source.why.get(key, "")) for key, value in raw["columns"].items()]
     if source.unused:
         kept = (
-            " (kept as attributes of the events)" if raw.get("kind", "events") == "events" else ""
+            " (kept as attributes of the events)" if raw.get("kind", "events") in ("events", "weblog", "app") else ""
         )
         lines.append(f"# not used{kept}: {_comment(', '.join(source.unused))}\n")
     lines += [f"# note: {_comment(doubt)}\n" for doubt in source.doubts]

@@ -48,7 +48,8 @@ def score(run: "Run", step: Step) -> int:
     """Let the published model speak about who is there now; rows."""
     from behavsql import score
 
-    return score.score_task(run.con, step.task, run.config.settings)
+    users = run.update.scored_users() if run.update else None
+    return score.score_task(run.con, step.task, run.config.settings, users)
 
 
 def compile_(run: "Run", step: Step) -> int:

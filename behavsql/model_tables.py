@@ -211,10 +211,14 @@ def replace_digests(con: duckdb.DuckDBPyConnection, task: str, learned: dict[str
 
 
 def replace_latest(
-    con: duckdb.DuckDBPyConnection, model_id: str, task: str, scores: "pl.DataFrame"
-) -> None:
-    """Put new scores (user_id, cutoff_at, split, raw, score) in the place of a task's latest ones."""
-    con.execute("delete from models.scores where task = ? and split = 'latest'", [task])
+    con: duckdb.DuckDBPyConnection, model_id: str, task: str, scores: "pl.DataFrame",
+    only: str = "true",
+) -> None:  # fmt: skip
+    """Put new scores (user_id, cutoff_at, split, raw, score) in the place of a task's latest ones.
+
+    only: the condition on the rows that are replaced.
+    """
+    con.execute(f"delete from models.scores where task = ? and split = 'latest' and {only}", [task])
     con.register("new_scores", scores.to_arrow())
     con.execute(
         "insert into models.scores by name select ? as model_id, ? as task, * from new_scores "

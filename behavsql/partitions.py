@@ -105,7 +105,7 @@ class Partitions:
             return
         is_cut = table in BY_USER or bool(made and made.scope == "user")
         # A row keeps its number in the input: files refer to raw rows by it.
-        columns = "rowid, *" if schema == "raw" else "*"
+        columns = "rowid, *" if schema == "raw" and name != "events" else "*"
         cut = f"where hash(user_id) % {len(self.paths)} = {number}" if is_cut else ""
         cursor.execute(
             f"create or replace table {identifier(part, schema, name)} as "

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -15,13 +15,15 @@ from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.database_file import open_file
 from behavsql.errors import ConfigError, nearest
-from behavsql.input import sources
+from behavsql.input import landing, sources
 from behavsql.models import MODELS, REFERENCES, model_class
 from behavsql.plan import records
 from behavsql.plan.records import History
 from behavsql.plan.steps import Goal, Step
 from behavsql.progress import Progress
+from behavsql.quoting import literal
 from behavsql.run import Run
+from behavsql.updating import Update, updates
 from behavsql.warehouse import Warehouse, limit
 
 BUILD = Goal()
@@ -142,7 +144,8 @@ def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -
     Raises SourceError if the sources would have to be read and their columns are not those mapped.
     """
     warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
-    lost = warehouse.lost() | inbox.news(inbox.waiting(warehouse))
+    asked = landing.asked(config)
+    lost = asked | warehouse.lost() | inbox.news(inbox.waiting(warehouse))
     config = inbox.joined(config)
     history = History(lost=lost)
     if warehouse.build.exists() and not full:
@@ -153,8 +156,18 @@ def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -
         with duckdb.connect() as con:
             limit(con, config)
             for source in config.source:
-                sources.scan(con, config, source)
-    return steps
+                if not source.url:  # which a build asks, and checks then
+                    sources.scan(con, config, source)
+    return [_with_asking(step, asked.get(step.name)) for step in steps]
+
+
+def _with_asking(step: Step, told: str | None) -> Step:
+    """What reads a database runs for certain if there is another reason too."""
+    if told is None or step.reason is None:
+        return step
+    if step.reason == told:
+        return replace(step, is_certain=False)
+    return replace(step, reason=f"{step.reason}; {told}")
 
 
 def _bring_up_to_date(
@@ -166,6 +179,7 @@ def _bring_up_to_date(
     _limit_libraries(config.settings.threads)
     warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
     with warehouse.locked(), _opened(warehouse, config, full, progress) as (con, lost):
+        landing.land(config, progress)
         config = inbox.joined(config)
         steps = plan.make_plan(catalog, config, records.read(con, lost), select, full, goal)
         if goal is not BUILD:
@@ -179,6 +193,63 @@ def _bring_up_to_date(
         done = run.carry_out(steps, lost)
         seconds = time.perf_counter() - started
         return Built(warehouse.published, tuple(done), seconds, run.is_published())
+
+
+def update(
+    config: Config, sources: Iterable[str] = (), *, progress: Progress | None = None
+) -> Built:
+    """Take in the files that are new, of the sources that are named (all, if none is).
+
+    As `score`, and with the same result, but at a cost that follows the new rows: see updating/.
+    Where that cannot be, because more than that changed, everything is brought up to date as
+    `score` does it, and why is said. ConfigError for unknown names, ModelError as `score`.
+    """
+    progress = progress or Progress()
+    started = time.perf_counter()
+    only = updates.named(config, tuple(sources))
+    _limit_libraries(config.settings.threads)
+    warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
+    goal = Goal(tasks=())
+    with warehouse.locked(), _opened(warehouse, config, False, progress) as (con, lost):
+        landing.land(config, progress, only)
+        config = inbox.joined(config)
+        history = records.read(con, lost)
+        steps = plan.make_plan(catalog, config, history, goal=goal)
+        steps = learned.without_stale(con, steps, goal, progress)
+        found = updates.find(con, config, steps, history, only)
+        if not found.is_needed:
+            return Built(warehouse.published, (), time.perf_counter() - started)
+        transform.prepare(con, catalog)
+        changes = None
+        if found.why_whole:
+            progress.say(f"  everything is brought up to date: {found.why_whole}")
+        else:
+            changes = Update(con, catalog, found.news)
+            steps = found.steps
+        run = Run(con, catalog, config, warehouse, progress, update=changes)
+        done = run.carry_out(steps, lost)
+        seconds = time.perf_counter() - started
+        return Built(warehouse.published, tuple(done), seconds, run.is_published())
+
+
+def update_dry_run(config: Config, sources: Iterable[str] = ()) -> tuple[dict[str, list[str]], str]:
+    """(source -> its new files, why everything would be brought up to date); nothing is written.
+
+    The reason is empty where new files are all there is. Errors as `update`.
+    """
+    only = updates.named(config, tuple(sources))
+    warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
+    lost = warehouse.lost() | inbox.news(inbox.waiting(warehouse))
+    config = inbox.joined(config)
+    if not warehouse.build.exists() or not warehouse.raw.exists():
+        return {}, "nothing was built yet"
+    with open_file(warehouse.build, read_only=True) as con:
+        con.execute(f"attach {literal(str(warehouse.raw))} as raw (read_only)")
+        history = records.read(con, lost)
+        steps = plan.make_plan(catalog, config, history, goal=Goal(tasks=()))
+        found = updates.find(con, config, steps, history, only)
+    names = {source: [path.name for path in files] for source, files in found.news.files.items()}
+    return names, found.why_whole
 
 
 def _limit_libraries(threads: int | None) -> None:

@@ -13,6 +13,15 @@ def identifier(*parts: str) -> str:
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
 
 
+def backquoted(*parts: str) -> str:
+    """Quote a possibly qualified name as MySQL does.
+
+    >>> backquoted("shop", "an `odd` name")
+    '`shop`.`an ``odd`` name`'
+    """
+    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
+
+
 def literal(value: object) -> str:
     """Write a Python value as a SQL literal; None is NULL, a list becomes a list.
 

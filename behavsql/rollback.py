@@ -108,7 +108,13 @@ def rolled_back(warehouse: Warehouse, con: duckdb.DuckDBPyConnection) -> str | N
             ).fetchall()[0]
     except (WarehouseError, duckdb.Error):
         return None
-    if None in (*built, *here) or here[1] >= built[1]:
+    if None in (*built, *here):
+        return None
+    # By number among the runs that this build file knows; by time if it is a new one.
+    is_known = con.execute(
+        "select 1 from meta.runs where run_id = ? and started_at = ?", list(here)
+    ).fetchall()
+    if here[0] >= built[0] if is_known else here[1] >= built[1]:
         return None
     return (
         f"{warehouse.published}: the version of run {here[0]} ({here[1]:%Y-%m-%d %H:%M} UTC), which "

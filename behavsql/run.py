@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 import duckdb
 
@@ -14,9 +14,11 @@ from behavsql import (
     ledger,
     model_steps,
     plan,
+    score_history,
     tasks,
     transform,
 )
+from behavsql.appending import NotAppendable
 from behavsql.budget import Budget
 from behavsql.catalog import Catalog
 from behavsql.compile import registry
@@ -30,6 +32,7 @@ from behavsql.plan.steps import NOT_UNDONE, OF_MODELS, TELLS, Step, own_parts
 from behavsql.progress import Line, Progress
 from behavsql.publishing import publish
 from behavsql.quoting import identifier
+from behavsql.updating import Update
 from behavsql.warehouse import Warehouse
 
 
@@ -41,9 +44,11 @@ class Run:
     def __init__(
         self, con: duckdb.DuckDBPyConnection, catalog: Catalog, config: Config,
         warehouse: Warehouse, progress: Progress, full: bool = False,
+        update: Update | None = None,
     ) -> None:  # fmt: skip
         self.con, self.catalog, self.config = con, catalog, config
         self.warehouse, self.progress, self.full = warehouse, progress, full
+        self.update = update  # only what new rows touch is made anew; None: all that is out of date
         # Where files that keep users apart are run in parts; None: they are not.
         self.partitions = (
             Partitions(con, catalog, config.settings, warehouse.work / "parts")
@@ -75,11 +80,14 @@ class Run:
             if publish.reason and (found := self._cause(publish)):
                 self._publish(publish, found)
         except BaseException:
-            records.finish(self.con, self.run_id, "failed")
+            with suppress(duckdb.Error):  # what failed first is what is told
+                records.finish(self.con, self.run_id, "failed")
             raise
         finally:
             if self.partitions:
                 self.partitions.close()
+            if self.update:
+                self.update.close()
         return self.done
 
     def is_published(self) -> bool:
@@ -126,7 +134,12 @@ class Run:
         if found is None or not self._is_asked(step):
             return
         is_forced = step.reason in plan.FORCED
-        if step.verb in TELLS and not is_forced and self._tells_the_same(step):
+        is_told = self.update is None and not is_forced  # else the whole matrix would be read
+        if step.verb in TELLS and is_told and self._tells_the_same(step):
+            return
+        old = self.history.records.get(step.name)
+        if self.update and old and self.update.stands(step, old, self.history.names):
+            self._record(step, dict(old.results), None, time.perf_counter())
             return
         self._run(step, found)
 
@@ -166,14 +179,18 @@ class Run:
         self._reopen_tasks(step)
         started = time.perf_counter()
         old = self.history.records.get(step.name)
-        before = self.results.before(step) if old and not self.full else {}
+        is_updated = self.update is not None and self.update.takes(step, old)
+        before = self.results.before(step) if old and not self.full and not is_updated else {}
         is_undone = step.verb not in NOT_UNDONE  # if it is cut short
         with self._transaction() if is_undone else nullcontext():
             with self._line(step, found) as line:
                 self.note = ""
                 line.rows = self._work(step)
                 line.note = self.note
-                results = self.results.after(step, old, before)
+                if is_updated and self.update:
+                    results = self.update.results(step, old, self.results.new)
+                else:
+                    results = self.results.after(step, old, before)
                 if before and results == old.results:
                     line.note = "same rows as before"
             self._record(step, results, line.rows, started)
@@ -213,12 +230,21 @@ class Run:
         self.history.add(step.name, record)
 
     def _ingest(self, step: Step) -> int:
+        if self.update:
+            try:
+                return self.update.ingest(self.config)
+            except NotAppendable as reason:
+                self.progress.say(f"  everything is read again: {reason}")
+                self.update.close()
+                self.update = None
         return ingest.ingest(self.con, self.config)
 
-    def _sql(self, step: Step) -> int:
+    def _sql(self, step: Step) -> int | None:
         params = plan.all_params(self.con, self.config)
         transform.set_params(self.con, params)
-        if self.partitions and self.partitions.takes(step.file):
+        if self.update and self.update.takes(step, self.history.records.get(step.name)):
+            rows = self.update.run_file(step.file)
+        elif self.partitions and self.partitions.takes(step.file):
             rows = self.partitions.run_file(step.file, params)
         else:
             rows = transform.run_file(self.con, step.file)
@@ -235,7 +261,11 @@ class Run:
                 task for task in model_steps.trained(self)
                 if own_parts(parts, task) == own_parts(step.parts, task)
             }  # fmt: skip
+        if self.update:
+            self.update.keep_meta()
         told = tasks.resolve(self.con, self.catalog, self.config, kept).outgrown
+        if self.update:
+            self.update.compare_meta()
         if told:
             self.progress.say(
                 f"  tasks: windows are those of the first build; --full revises them ({told})"
@@ -260,13 +290,17 @@ class Run:
         from behavsql import model_tables
 
         model_tables.prepare(self.con)  # for the SQL files that read them, should no task be asked
-        return generated.build_matrix(self.con, self.catalog, tasks.ready(self.con))
+        ready = tasks.ready(self.con)
+        if self.update:
+            return self.update.matrix(ready)
+        return generated.build_matrix(self.con, self.catalog, ready)
 
     def _present(self, step: Step) -> int:
         trained = model_steps.trained(self)
         asked = [task for task in tasks.ready(self.con) if task.name in trained]
         generated.build_predictions(self.con, self.catalog, asked)
         generated.build_customers(self.con, asked)
+        score_history.add(self.con)
         return self.con.execute("select count(*) from main.customers").fetchall()[0][0]
 
     def _publish(self, step: Step, found: Cause) -> None:
@@ -276,9 +310,10 @@ class Run:
             create_inbox(self.con, self.config)
             for told in registry.drop_broken(self.con):  # every function is called once
                 self.progress.say(f"  {told}")
-            generated.build_lineage(self.con, self.steps)
-            describe.comment_tables(self.con)
-            generated.build_columns(self.con)
+            with self._transaction():  # one instead of hundreds
+                generated.build_lineage(self.con, self.steps)
+                describe.comment_tables(self.con)
+                generated.build_columns(self.con)
             damaged = publish(self.warehouse, self.con, self.config.settings.publish_mode)
             self._record(step, {}, None, started)
             line.note = f"{self.warehouse.published.stat().st_size / 1e6:,.1f} MB"
@@ -293,5 +328,6 @@ class Run:
             yield
             self.con.execute("commit")
         except BaseException:
-            self.con.execute("rollback")
+            with suppress(duckdb.Error):  # as above
+                self.con.execute("rollback")
             raise

@@ -118,14 +118,21 @@ def load(con: duckdb.DuckDBPyConnection, keys: pl.DataFrame) -> Sequences:
 
 
 def _items(con: duckdb.DuckDBPyConnection) -> Items:
-    """A category that only events tell is left out: it was not known before them."""
+    """What was known of an item before anybody met it: of whoever met it, it was known then.
+
+    A category that only events tell is left out.
+    """
     texts = con.sql(
-        "select * from (select item_id::varchar as item, concat_ws(' ', title, "
-        "case when category_known_at is null then category end, description) as text "
-        "from staging.items) where text <> '' order by item"
+        "select * from (select item_id::varchar as item, concat_ws(' ', "
+        "case when described_at is null or described_at <= first_seen_at then title end, "
+        "case when category_known_at is null then category end, "
+        "case when described_at is null or described_at <= first_seen_at then description end"
+        ") as text from staging.items) where text <> '' order by item"
     ).pl()
     vectors = con.sql(
-        "select item_id::varchar as item, name, vector from staging.item_vectors order by all"
+        "select vectors.item_id::varchar as item, name, vector from staging.item_vectors as vectors "
+        "inner join staging.items as items on items.item_id = vectors.item_id "
+        "where known_at is null or known_at <= first_seen_at order by all"
     ).pl()
     return Items(texts, vectors)
 

@@ -1,10 +1,11 @@
 """One `[[source]]` of `behavsql.toml`: where rows lie, how to read them, what their columns mean."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from behavsql import contradictions
+from behavsql.input import log_format, shapes
 from behavsql.section import Moment, Section, refuse
 
 
@@ -21,7 +22,14 @@ class Columns(Section):
     quantity: str | None = None
     category: str | None = None
     title: str | None = None
+    latitude: str | None = None  # of an app: where, in degrees
+    longitude: str | None = None
+    screen_time: str | None = None  # of an app: how long the user looked at it
     user_agent: str | None = None  # stays among the event's attributes too
+    question: str | None = None  # of a survey with a row for each answer
+    answer: str | None = None
+    valid_from: str | None = None  # of facts: from when to when they hold
+    valid_to: str | None = None
 
     @property
     def user_parts(self) -> list[str]:
@@ -39,12 +47,20 @@ class Columns(Section):
 
 
 class Source(Section):
-    """One set of files with one shape: events, or facts about items or users."""
+    """Rows of one shape, in files or in a database: events, or facts about items or users."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
-    path: str
-    kind: Literal["events", "items", "users"] = "events"
+    path: str | None = None  # of files; of a database:
+    url: SecretStr | None = None  # "postgresql://...", "mysql://...", "sqlite:///file", "env:NAME"
+    table: str | None = Field(None, min_length=1)  # or `query`
+    query: str | None = Field(None, min_length=1)
+    watermark: str | None = Field(None, min_length=1)  # a column that grows: only new rows are read
+    kind: Literal["events", "items", "users", "survey", "attributes", "weblog", "app"] = "events"
+    shape: Literal["ga4", "snowplow", "segment"] | None = None  # an export whose columns are known
+    log_format: str = "combined"  # of a web log; "common", or nginx's own words for it
     format: Literal["auto", "csv", "parquet", "json"] = "auto"
+    location_decimals: int = Field(2, ge=0, le=5)  # of degrees that are kept: 2 is about 1 km
+    screen_time_unit: Literal["seconds", "milliseconds", "minutes"] = "seconds"
     columns: Columns = Columns()
     default_type: str = "action"
     at_unit: Literal["timestamp", "epoch", "epoch_ms", "epoch_us", "days", "seconds", "order"] = (
@@ -61,13 +77,40 @@ class Source(Section):
     decimal: Literal[".", ","] = "."  # of amounts that are text; the other one groups thousands
     not_products: list[str] = []
     attributes: list[str] = []
-    features: list[str] = []  # of users: known from the start, so models may learn from them
+    features: list[str] = []  # facts that models may learn from; of a survey: its questions
     texts: list[str] = []  # of items: descriptions, beside the title
     vectors: list[str] = []  # of items: lists of numbers, of images for example
 
     @property
     def has_dates(self) -> bool:
         return self.at_unit not in ("days", "seconds", "order")
+
+    @property
+    def is_events(self) -> bool:
+        """Whether its rows are what users did, and not facts about users or items."""
+        return self.kind in ("events", "weblog", "app")
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Event words of its kind -> their roles."""
+        if self.kind == "weblog":
+            return log_format.WORDS
+        return dict(shapes.SHAPES[self.shape].words) if self.shape else {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _told_by_kind(cls, data: Any) -> Any:
+        """What a kind or a shape says of the columns goes without saying; what is said overrules it."""
+        if not isinstance(data, dict) or not isinstance(data.get("columns", {}), dict):
+            return data
+        format_ = data.get("log_format", cls.model_fields["log_format"].default)
+        if data.get("kind") == "weblog" and isinstance(format_, str):
+            told = log_format.mapping(format_)
+        elif data.get("shape") in [*shapes.SHAPES]:
+            told = shapes.mapping(data["shape"])
+        else:
+            return data
+        return told | data | {"columns": told["columns"] | data.get("columns", {})}
 
     @model_validator(mode="after")
     def _complete(self) -> "Source":

@@ -1,7 +1,7 @@
 """The proof that features do not see the future: built again from the past alone, they are the same."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import plan, transform
+from behavsql import plan, tasks, transform
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
@@ -19,6 +19,8 @@ from behavsql.quoting import identifier, literal
 from behavsql.warehouse import Warehouse, limit
 
 LAST_STAGE = 4
+TIMES = ("event_at", "valid_from")  # raw columns: from when on a row was there to be read
+PAST = "raw.duckdb"
 SCRATCH = "time-travel-"  # folders in .work that hold the past while it is compared
 
 
@@ -49,7 +51,8 @@ def find_leaks(config: Config, catalog: Catalog, cutoff_at: datetime) -> list[Le
     """
     files = _needed(catalog)
     with _scratch(config) as con:
-        _truncate(con, cutoff_at)
+        read = {table for file in files for table in file.inputs if table.startswith("raw.")}
+        _truncate(con, cutoff_at, read)
         transform.prepare(con, catalog)
         bucket = con.execute("select bucket from meta.clock").fetchall()[0][0]
         forever = {"bucket": bucket, "latest_possible_at": datetime(9999, 1, 1)}
@@ -61,15 +64,15 @@ def find_leaks(config: Config, catalog: Catalog, cutoff_at: datetime) -> list[Le
 
 @contextmanager
 def _scratch(config: Config) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An empty database on disk, `raw` beside it, and the last build as `batch` and `whole`."""
+    """An empty database on disk, `past_raw` beside it, and the last build as `batch` and `raw`."""
     warehouse = Warehouse(config.warehouse)
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=warehouse.work) as folder:
         con = duckdb.connect(str(Path(folder, "past.duckdb")))
         try:
-            for path, name in ((warehouse.build, "batch"), (warehouse.raw, "whole")):
+            for path, name in ((warehouse.build, "batch"), (warehouse.raw, "raw")):
                 with explained(path):
                     con.execute(f"attach {literal(str(path))} as {name} (read_only)")
-            con.execute(f"attach {literal(str(Path(folder, 'raw.duckdb')))} as raw")
+            con.execute(f"attach {literal(str(Path(folder, PAST)))} as past_raw")
             limit(con, config)
             with interruptible(con):
                 yield con
@@ -86,24 +89,31 @@ def _needed(catalog: Catalog) -> list[SqlFile]:
     return [file for table, file in catalog.files.items() if table in needed]
 
 
-def _truncate(con: duckdb.DuckDBPyConnection, cutoff_at: datetime) -> None:
-    """The raw tables as they would have been read at the cutoff, and the tasks as resolved."""
-    tables = con.execute(
-        "select table_name, bool_or(column_name = 'event_at') from duckdb_columns() "
-        "where database_name = 'whole' and table_name in "
-        "(select table_name from duckdb_tables() where database_name = 'whole') group by table_name"
-    ).fetchall()
-    for table, has_times in tables:
+def _truncate(con: duckdb.DuckDBPyConnection, cutoff_at: datetime, read: Iterable[str]) -> None:
+    """The raw tables as they would have been read at the cutoff, and the tasks as resolved.
+
+    Of events those up to it, of facts those that held by then. A row of facts is known whole from
+    when on it holds: its end too, which says nothing before it comes.
+    """
+    # As `raw`, for raw.events is a view that names its tables so.
+    for table in read:
+        columns = [row[0] for row in con.execute(f"describe from {table}").fetchall()]
         # Rows without a readable time stay: the cleaning rules meet them then as now.
-        known = (
-            f"where event_at <= timestamp '{cutoff_at}' or event_at is null" if has_times else ""
-        )
+        known = [
+            f"({name} <= timestamp '{cutoff_at}' or {name} is null)"
+            for name in TIMES if name in columns
+        ]  # fmt: skip
         con.execute(
-            f"create table raw.{identifier(table)} as from whole.{identifier(table)} {known}"
+            f"create table past_{table} as from {table} where {' and '.join(known) or 'true'}"
         )
+    path = con.execute(
+        "select path from duckdb_databases() where database_name = 'past_raw'"
+    ).fetchall()[0][0]
+    con.execute(f"detach raw; detach past_raw; attach {literal(path)} as raw")
     con.execute("create schema meta")
     for table in ("tasks", "clock"):
         con.execute(f"create table meta.{table} as from batch.meta.{table}")
+    tasks.reopen(con)  # features are made before the verdicts on tasks
 
 
 def _compare(con: duckdb.DuckDBPyConnection, file: SqlFile, cutoff_at: datetime) -> list[Leak]:

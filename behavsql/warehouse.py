@@ -21,7 +21,9 @@ from behavsql.database_file import (
     PRIVATE,
     STORAGE_VERSION,
     damage,
+    drop_unbegun,
     explained,
+    files_explained,
     open_file,
     set_aside,
 )
@@ -31,6 +33,20 @@ from behavsql.quoting import literal
 
 FILE_NAME = "behaviour.duckdb"
 KEPT_VERSIONS = 3
+# In this order. Turning external access off still allows the paths of what is attached by then and
+# of its log, so that `copy` could write there, and the file be attached anew, for writing; and the
+# folder for what does not fit into memory. No file is opened at all once the file system is off.
+LOCKDOWN = """
+set temp_directory = '';
+set autoinstall_known_extensions = false;
+set autoload_known_extensions = false;
+set allow_community_extensions = false;
+set allow_persistent_secrets = false;
+set python_enable_replacements = false;
+set enable_external_access = false;
+set disabled_filesystems = 'LocalFileSystem';
+set lock_configuration = true;
+"""
 
 
 class Warehouse:
@@ -47,12 +63,17 @@ class Warehouse:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other builders out for as long as the block runs; LockedError if one is in."""
+        """Keep other builders out for as long as the block runs; LockedError if one is in.
+
+        Whatever the process creates meanwhile, its owner alone can read, from the first byte on.
+        """
         from filelock import FileLock, Timeout
 
         try:
-            self.versions.mkdir(parents=True, exist_ok=True)
-            self.work.chmod(0o700)  # logs and half-made copies in it are private too
+            self.folder.mkdir(0o755, parents=True, exist_ok=True)
+            for folder in (self.work, self.versions):
+                folder.mkdir(0o700, exist_ok=True)
+                folder.chmod(0o700)  # of an earlier behavsql, or copied
             lock = FileLock(self.work / "build.lock", mode=PRIVATE)
             lock.acquire(timeout=0)
         except Timeout:
@@ -65,9 +86,14 @@ class Warehouse:
                 f"{self.folder}: cannot be written ({error.strerror}); allowed is a folder you may "
                 f"write to. Set `warehouse` under [settings]."
             ) from None
+        others = os.umask(0o077)
         try:
-            yield
+            with files_explained(self.folder):
+                for path in (self.build, self.raw):
+                    drop_unbegun(path)
+                yield
         finally:
+            os.umask(others)
             lock.release()
 
     def is_building(self) -> bool:
@@ -115,7 +141,8 @@ class Warehouse:
 
     def set_aside_damaged(self) -> list[str]:
         """Make room for a build from nothing: move away what cannot be opened; what was done."""
-        damaged = [(path, why) for path in (self.build, self.raw) if (why := damage(path))]
+        both = (self.build, self.raw)
+        damaged = [(path, why) for path in both if (why := damage(path, wholly=True))]
         return [
             f"{path}: cannot be opened ({why}); kept as {set_aside(path, self.work).name}"
             for path, why in damaged
@@ -159,8 +186,8 @@ def connect(path: str | Path = "warehouse", *, udfs: bool = True) -> duckdb.Duck
     """Open a published warehouse for reading: its file, or the folder that holds it.
 
     A plain DuckDB connection that can read nothing but the warehouse: no other file, no setting, no
-    extension. On it every stored model is a function, of a row by name that has at least the
-    features the model reads:
+    extension. It writes nothing either, so that a query must fit into memory. On it every stored
+    model is a function, of a row by name that has at least the features the model reads:
 
         select user_id, py_predict_purchase__lightgbm(f) from features.latest as f
 
@@ -195,7 +222,5 @@ def connect(path: str | Path = "warehouse", *, udfs: bool = True) -> duckdb.Duck
         from behavsql.udfs import register
 
         register(con, file, "behaviour")
-    con.execute(
-        "set timezone = 'UTC'; set enable_external_access = false; set lock_configuration = true"
-    )
+    con.execute(f"set timezone = 'UTC'; {LOCKDOWN}")
     return con

@@ -3,6 +3,7 @@
 import itertools
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,12 @@ def query(place: Path, sql: str, limit: int | None, as_csv: bool, as_json: bool)
 
     A table shows 100 rows unless `limit` says otherwise, CSV and JSON hold all; 0 means all.
     """
-    if as_csv and as_json:
-        raise ConfigError(
-            "query: both --csv and --json are set; allowed is one of them. Leave one out."
-        )
+    shown = output("query", limit, as_csv, as_json)
     text = sys.stdin.read() if sql == "-" else sql
     if not text.strip():
         raise ConfigError(
             'query: the SQL is empty; allowed is a statement. Write for example "from customers".'
         )
-    most = SHOWN_ROWS if limit is None and not (as_csv or as_json) else limit or None
     # Functions for all models take longer to add than most queries run.
     with connect(place, udfs="py_predict_" in text.lower()) as con, interruptible(con):
         try:
@@ -66,22 +63,42 @@ def query(place: Path, sql: str, limit: int | None, as_csv: bool, as_json: bool)
                 )
             for number, statement in enumerate(statements):
                 print(end="\n" if number else "")
-                _print_rows(con.execute(statement), most, as_csv, as_json)
+                print_rows(con.execute(statement), shown)
         except duckdb.InterruptException:
             raise
         except duckdb.Error as error:
             raise BehavsqlError(f"query: {str(error).strip()}") from None
 
 
-def _print_rows(cursor: Any, most: int | None, as_csv: bool, as_json: bool) -> None:
+@dataclass(frozen=True)
+class Output:
+    """How rows are printed, and how many; most = None: all."""
+
+    most: int | None
+    as_csv: bool
+    as_json: bool
+
+
+def output(command: str, limit: int | None, as_csv: bool, as_json: bool) -> Output:
+    """What the options of a command say; ConfigError if they contradict each other."""
+    if as_csv and as_json:
+        raise ConfigError(
+            f"{command}: both --csv and --json are set; allowed is one of them. Leave one out."
+        )
+    most = SHOWN_ROWS if limit is None and not (as_csv or as_json) else limit or None
+    return Output(most, as_csv, as_json)
+
+
+def print_rows(cursor: Any, shown: Output) -> bool:
+    """Print what a statement answers; whether it answers anything."""
     if cursor is None or not cursor.description:  # nothing but comments; a statement without rows
-        return
+        return False
     columns = [column[0] for column in cursor.description]
     rows = _rows(cursor)
-    first = itertools.islice(rows, most)
-    if as_csv:
+    first = itertools.islice(rows, shown.most)
+    if shown.as_csv:
         show.write_csv(columns, first)
-    elif as_json:
+    elif shown.as_json:
         show.write_json([dict(zip(columns, row, strict=True)) for row in first])
     else:
         listed = list(first)
@@ -91,6 +108,7 @@ def _print_rows(cursor: Any, most: int | None, as_csv: bool, as_json: bool) -> N
             print(f"{len(listed):,} of {total:,} rows; --limit 0 shows all.", file=sys.stderr)
         elif total == 0:
             print("no rows", file=sys.stderr)
+    return True
 
 
 def _rows(cursor: Any) -> Iterator[tuple]:

@@ -62,6 +62,22 @@ def score(config: Config, ask: Ask) -> None:
     _tell(pipeline.score(config, progress=_begin(config, ask)), ask)
 
 
+def update(config: Config, sources: Iterable[str], ask: Ask) -> None:
+    """Take in what is new, or only say what that is, and print what came of it."""
+    names = tuple(sources)
+    if not ask.dry_run:
+        _tell(pipeline.update(config, names, progress=_begin(config, ask)), ask)
+        return
+    files, reason = pipeline.update_dry_run(config, names)
+    if ask.as_json:
+        show.write_json({"new_files": files, "everything_because": reason or None})
+        return
+    rows = [(source, name) for source, listed in files.items() for name in listed]
+    show.write_table(("source", "new file"), rows)
+    if reason:
+        print(f"everything would be brought up to date, as by `behavsql score`: {reason}")
+
+
 def train(config: Config, tasks: Iterable[str], models: Iterable[str], ask: Ask) -> None:
     """Train these tasks with these models and print what came of it."""
     built = pipeline.train(config, tasks=tasks, models=models, progress=_begin(config, ask))
@@ -240,6 +256,6 @@ def _suggestion(found: list[dict[str, Any]], path: Path) -> str | None:
 def _last_run(path: Path) -> str:
     with connect(path) as con:
         last = con.execute(
-            "select max(finished_at) from meta.runs where status = 'done'"
+            "select arg_max(finished_at, run_id) from meta.runs where status = 'done'"
         ).fetchall()[0][0]
     return f"{last:%Y-%m-%d %H:%M} UTC"

@@ -39,18 +39,18 @@ class Failsafe(TyperGroup):
                 raise  # the command line parser's own: usage errors, --help, exits
             if ctx.params.get("debug"):
                 traceback.print_exception(error)
-            raise typer.Exit(_explain(error)) from None
+            raise typer.Exit(explain(error)) from None
         finally:
             ctrl_c.end()
 
 
-def _explain(error: BaseException) -> int:
+def explain(error: BaseException) -> int:
     """Tell people what happened and return the exit code."""
     if isinstance(error, BrokenPipeError):
         # Whoever read our output has seen enough; nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FAILED
-    if any(_is_interrupt(cause) for cause in _causes(error)):
+    if any(is_interrupt(cause) for cause in _causes(error)):
         sys.stderr.flush()
         if ctrl_c.is_heeded():
             ctrl_c.leave()  # all is closed by now, and Python's own end would not heed another press
@@ -83,7 +83,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _is_interrupt(error: BaseException) -> bool:
+def is_interrupt(error: BaseException) -> bool:
+    """Whether this is how a library, or Python, says that Ctrl-C was pressed."""
     # By name and text: DuckDB need not be loaded, and its Python client raises a bare RuntimeError.
     by_duckdb = type(error).__name__ == "InterruptException" or (
         isinstance(error, RuntimeError) and str(error) == "Query interrupted"

@@ -14,10 +14,15 @@ SEPARATOR = " | "
 
 
 def run(
-    patterns: list[str], choices: dict[str, str | None], output: Path, dry_run: bool, as_json: bool
+    patterns: list[str],
+    choices: dict[str, str | None],
+    output: Path,
+    dry_run: bool,
+    as_json: bool,
+    table: str | None = None,
 ) -> None:
     """Write the config, or print it, and tell on stderr what each column was taken for."""
-    text, found = init(patterns, output, Choices(**choices), write=not dry_run)
+    text, found = init(patterns, output, Choices(**choices), write=not dry_run, table=table)
     for source in found:
         print("\n".join(_told(source)), file=sys.stderr)
     if as_json:
@@ -38,7 +43,7 @@ def run(
 
 def _told(source: Sniffed) -> list[str]:
     """Facts, then part, column, what told it and three rows of it, then what is not known."""
-    lines = [f"{source.raw['path']}: {source.facts}"]
+    lines = [f"{source.raw.get('path') or source.raw['url']}: {source.facts}"]
     table = []
     for part in source.shown or source.raw["columns"]:
         key = next((name for name in _keys(part) if name in source.raw["columns"]), "default_type")

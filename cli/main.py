@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from behavsql.cli import upkeep
+from behavsql.cli import shell, upkeep
 from behavsql.cli.failures import Failsafe
 from behavsql.cli.options import (
     AtUnit,
@@ -23,6 +23,7 @@ from behavsql.cli.options import (
     Partitions,
     Quiet,
     Select,
+    SourcesToSee,
     TasksToTrain,
     TimeBudget,
     Tune,
@@ -41,6 +42,7 @@ app = typer.Typer(
     help="Predict what users will do, in SQL: an event log in, a DuckDB file of predictions out.",
 )
 app.add_typer(sql_app, name="sql")
+app.add_typer(shell.app)
 app.add_typer(upkeep.app)
 
 
@@ -66,21 +68,19 @@ def main(
     epilog=example(
         "behavsql init events.csv",
         "behavsql init clicks.parquet --user module,term,student --time day --at-unit days",
+        "behavsql init sqlite:///shop.db --table orders",
     )
 )
 def init(
-    source: Annotated[
-        list[str], typer.Argument(help="CSV, Parquet or JSON files, or a quoted glob.")
-    ],
+    source: SourcesToSee,
+    table: Annotated[str | None, typer.Option(help="The table of a database.")] = None,
     user: Annotated[str | None, typer.Option(help="The user's column, or several: a,b,c.")] = None,
     time: Annotated[str | None, typer.Option(help="The column that says when.")] = None,
     item: Annotated[str | None, typer.Option(help="The item's column.")] = None,
     type: Annotated[
         str | None, typer.Option(help="The column of event words, or a 0/1 one.")
     ] = None,
-    value: Annotated[
-        str | None, typer.Option(help="The column of an event's whole amount.")
-    ] = None,
+    value: Annotated[str | None, typer.Option(help="The column of an event's amount.")] = None,
     price: Annotated[str | None, typer.Option(help="The column of the price of one piece.")] = None,
     quantity: Annotated[str | None, typer.Option(help="The column of how many pieces.")] = None,
     at_unit: AtUnit = None,
@@ -103,7 +103,7 @@ def init(
         "user": user, "time": time, "item": item, "type": type, "value": value, "price": price,
         "quantity": quantity, "at_unit": at_unit, "default_type": default_type,
     }  # fmt: skip
-    inits.run(source, choices, output, dry_run, as_json)
+    inits.run(source, choices, output, dry_run, as_json, table)
 
 
 @app.command(
@@ -161,6 +161,29 @@ def score(
 
     asked = builds.Ask(quiet=quiet, as_json=as_json)
     builds.score(places.choose_config(config, warehouse), asked)
+
+
+@app.command(epilog=example("behavsql update", "behavsql update clicks --dry-run"))
+def update(
+    source: Annotated[
+        list[str] | None, typer.Argument(help="Sources to take from (default: all).")
+    ] = None,
+    config: ConfigPath = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    warehouse: WarehousePath = None,
+    as_json: Json = False,
+) -> None:
+    """Take in new files alone: what `score` would give, for the cost of what is new.
+
+    Only the users with new events are worked on, and, where a new day began, that day's questions.
+    Events may come late, by up to the setting late_days; later ones are counted as too_late.
+    Where more changed than that files came, everything is brought up to date, and why is said.
+    """
+    from behavsql.cli import builds, places
+
+    asked = builds.Ask(dry_run=dry_run, quiet=quiet, as_json=as_json)
+    builds.update(places.choose_config(config, warehouse), source or (), asked)
 
 
 @app.command(

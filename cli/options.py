@@ -92,6 +92,12 @@ ModelsToTrain = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no summary, errors only.")
 ]
+SourcesToSee = Annotated[
+    list[str],
+    typer.Argument(
+        help="CSV, Parquet or JSON files, a quoted glob, or a database: sqlite:///FILE, env:NAME."
+    ),
+]
 AtUnit = Annotated[
     str | None,
     typer.Option(

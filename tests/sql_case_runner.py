@@ -45,12 +45,13 @@ _EVENTS = """
     select 1 as user, 'a' as item, word as type, 2.5 as price, 'toys' as category, 'Ball' as title,
         timestamp '2024-01-01' + day * interval '73 hours' as at, 'red' as color,
         case when word = 'refund' then -1 else 1 end as quantity,
+        52.5 as lat, 13.4 as lon, 20 as screen,
     from (select unnest(['view', 'click', 'cart', 'purchase', 'refund', 'like', 'mail']) as word,
         generate_subscripts(range(7), 1) as day)
 """
 _SOURCES = {
     "events": _EVENTS,
-    "items": "select 'a' as item, 'toys' as category, 'Ball' as title",
+    "items": "select 'a' as item, 'toys' as category, 'Ball' as title, 2.5 as price",
     "users": "select 1 as user, 'Malta' as country",
 }
 
@@ -168,17 +169,18 @@ def _project(folder: Path) -> config.Config:
     items = {"item_id": "item", "category": "category", "title": "title"}
     events = items | {
         "user_id": "user", "event_type": "type", "event_at": "at", "price": "price",
-        "quantity": "quantity",
+        "quantity": "quantity", "latitude": "lat", "longitude": "lon", "screen_time": "screen",
     }  # fmt: skip
     people = {
         "kind": "users", "columns": {"user_id": "user"}, "attributes": ["country"],
         "features": ["country"],
     }  # fmt: skip
     sources = [
-        {"name": "shop", "path": "events.parquet", "columns": events},
-        {"name": "products", "path": "items.parquet", "kind": "items", "columns": items},
+        {"name": "shop", "path": "events.parquet", "kind": "app", "columns": events},
+        {"name": "products", "path": "items.parquet", "kind": "items",
+         "columns": items | {"price": "price"}},
         {"name": "people", "path": "users.parquet"} | people,
-    ]
+    ]  # fmt: skip
     return config.from_dict({"source": sources}, folder, "case")
 
 
@@ -241,7 +243,9 @@ def _made_and_expected(
 def _params(texts: dict[str, str]) -> dict[str, object]:
     values: dict[str, object] = {}
     for name, text in texts.items():
-        if re.fullmatch(r"\d{4}-.*", text):
+        if text in ("true", "false"):
+            values[name] = text == "true"
+        elif re.fullmatch(r"\d{4}-.*", text):
             values[name] = datetime.fromisoformat(text)
         elif re.fullmatch(r"[\d.e]+", text):
             values[name] = float(text)
@@ -265,10 +269,12 @@ def _create(table: str, grid: Grid) -> str:
     place = identifier(*table.split("."))
     made = f"create table {place} ({listed});"
     columns = ", ".join(identifier(column) for column in grid.columns)
-    for row in grid.rows:
+    for number, row in enumerate(grid.rows):
         named = zip(row, grid.columns, strict=True)
         values = ", ".join(_value(cell, types[column]) for cell, column in named)
         made += f"insert into {place} ({columns}) values ({values});"
+        if table == "raw.events" and "raw_row" not in grid.columns:  # as one source is read
+            made += f"update {place} set raw_row = {number} where raw_row is null;"
     return made
 
 

@@ -220,6 +220,7 @@ def test_what_the_sources_then_tell_too_is_one_event_and_theirs(made, warehouse,
     assert _taken(warehouse.published, rows) == {"rows": 3, "duplicate": 2, "missing_user": 1}
 
 
+@pytest.mark.slow
 def test_rows_of_every_insert_stay_in_the_order_they_came_in(made, warehouse, rows):
     at = f"timestamp '{NEWEST}'"
     for item in (30, 10):
@@ -232,7 +233,7 @@ def test_rows_of_every_insert_stay_in_the_order_they_came_in(made, warehouse, ro
     assert rows(warehouse.published, query) == [(30,), (31,), (10,), (11,)]
 
 
-@pytest.mark.parametrize("verb", [score, train])
+@pytest.mark.parametrize("verb", [score, pytest.param(train, marks=pytest.mark.slow)])
 def test_scoring_and_training_take_them_too(tmp_path, rows, monkeypatch, verb):
     monkeypatch.setitem(MODEL_SETS, "fast", QUICK)
     made = project(tmp_path, clickstream(300, 80, seed=4), only=("purchase",))
@@ -301,7 +302,7 @@ class Inserting(Progress):
         return super().step(name)
 
 
-@pytest.mark.parametrize("step", ["raw.events", "publish"])
+@pytest.mark.parametrize("step", [pytest.param("raw.events", marks=pytest.mark.slow), "publish"])
 def test_what_comes_in_while_a_build_runs_waits_in_the_new_file(made, warehouse, rows, step):
     _three(warehouse.published)
     build(made, progress=Inserting(warehouse.published, step))
@@ -366,7 +367,13 @@ def test_a_row_that_was_taken_back_before_the_build_is_none(made, warehouse, row
     assert _taken(warehouse.published, rows) == {"rows": 1, "missing_user": 1}
 
 
-@pytest.mark.parametrize("loss", ["work folder", "raw file", "published file"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("raw file", "published file")),
+        "work folder",
+    ],
+)
 def test_rows_that_were_taken_outlive_what_a_build_can_make_anew(made, warehouse, rows, loss):
     _three(warehouse.published)
     build(made, progress=QUIET)

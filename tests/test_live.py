@@ -304,7 +304,7 @@ def test_a_feature_of_what_is_not_published_is_told(template, tmp_path):
     assert [line for line in heard.lines if told in line]
 
 
-@pytest.mark.parametrize("user", [pl.String, pl.Int64])
+@pytest.mark.parametrize("user", [pl.String, pytest.param(pl.Int64, marks=pytest.mark.slow)])
 def test_courses_without_dates_or_hours(tmp_path, user):
     """Days counted from anywhere; as text, users are 's7', else numbers."""
     prefix = "s" if user == pl.String else ""

@@ -158,8 +158,8 @@ def test_the_build_has_its_memory_back_once_the_parts_are_done(tmp_path):
         before = con.execute(limit).fetchall()
         parts = partitions.Partitions(con, shipped(), config.settings, tmp_path / "work")
         con.execute(
-            "create table raw.users (source varchar, user_id bigint, attributes struct(a int), "
-            "features struct(a int))"
+            "create table raw.users (source varchar, user_id bigint, is_dated boolean, "
+            "attributes struct(a int))"
         )
         con.execute("create table staging.events (user_id bigint, event_at timestamp)")
         users = shipped().files["staging.users"]

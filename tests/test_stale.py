@@ -96,6 +96,7 @@ def test_scores_of_newer_data_do_not_outlive_it(tmp_path, rows):
     assert _due(made) == {} and build(made, progress=QUIET).steps == ()
 
 
+@pytest.mark.slow
 def test_scores_that_went_back_with_the_data_are_those_that_are_published(tmp_path, rows):
     """Scored there and back, nothing is left to train; what tells of the models stays the newest."""
     made = project(tmp_path, EARLIER, only=("purchase",))
@@ -109,6 +110,7 @@ def test_scores_that_went_back_with_the_data_are_those_that_are_published(tmp_pa
     assert _due(made) == {} and score(made, progress=QUIET).steps == ()
 
 
+@pytest.mark.slow
 def test_tasks_scored_beside_a_training_go_back_with_the_data(tmp_path, rows):
     made = project(tmp_path, EARLIER, only=("purchase", "churn"))
     path = prebuilt(made).path
@@ -158,7 +160,7 @@ def test_a_task_that_repeats_another_comes_back_when_either_changes(tmp_path, ro
     assert _due(made) == {}
 
 
-@pytest.mark.parametrize("trained", [(), ("churn",)])
+@pytest.mark.parametrize("trained", [(), pytest.param(("churn",), marks=pytest.mark.slow)])
 def test_models_of_files_that_changed_and_made_the_same_score_on(tmp_path, rows, trained):
     """Also with a task among the shipped that is skipped, and beside another task's training."""
     events = EARLIER.filter(pl.col("type") != "click")

@@ -18,19 +18,29 @@ def mark_bots(con: duckdb.DuckDBPyConnection) -> int:
     Source: crawler-user-agents, M. Monperrus and others, MIT licence: patterns of crawlers, HTTP
     libraries and monitors.
     """
-    con.execute(
-        f"""create or replace table raw.bots as
-            with agents as (
-                select distinct cast(user_agent as varchar) as user_agent
-                from raw.events
-                where user_agent is not null
-            )
-            select user_agent
-            from agents
-            where user_agent <> '' and ({_is_crawler("user_agent")})
-            order by user_agent"""
-    )
+    con.execute(f"""create or replace table raw.bots as {_crawlers("raw.events")}""")
     return con.execute("select count(*) from raw.bots").fetchall()[0][0]
+
+
+def add_bots(con: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Add to `raw.bots` the crawlers among the user agents of a table of new rows."""
+    con.execute(
+        f"insert into raw.bots from ({_crawlers(table)}) where user_agent not in (from raw.bots)"
+    )
+
+
+def _crawlers(table: str) -> str:
+    """The query for the agents in a table that are known crawlers."""
+    return f"""
+        with agents as (
+            select distinct cast(user_agent as varchar) as user_agent
+            from {table}
+            where user_agent is not null
+        )
+        select user_agent
+        from agents
+        where user_agent <> '' and ({_is_crawler("user_agent")})
+        order by user_agent"""
 
 
 def _is_crawler(column: str) -> str:

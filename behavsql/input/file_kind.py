@@ -37,7 +37,7 @@ def check_content(path: Path, kind: str, encoding: str = "utf-8") -> None:
         _check_parquet(path, found or _text_kind(head, encoding))
         return
     found = found or _text_kind(head, encoding)
-    expected = "JSON" if kind == "json" else "CSV"
+    expected = {"json": "JSON", "log": "a web server's log"}.get(kind, "CSV")
     if found == "Parquet":
         raise SourceError(
             f'{path}: is Parquet and not {expected}; allowed is format = "parquet" or a name that '

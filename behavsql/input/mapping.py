@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
+from behavsql.input import places
 from behavsql.input.amounts import WHOLE, amount
 from behavsql.quoting import identifier, literal
 from behavsql.source import Source
@@ -14,7 +15,7 @@ MICROSECONDS = {"days": 86_400_000_000, "seconds": 1_000_000, "order": 1_000_000
 def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
     """Name in raw.events -> SQL over the source's own columns."""
     columns = source.columns
-    at, unread_at = _time(source, types)
+    at, unread_at = moment(source, columns.event_at, types)
     value, unread_value = _amount(columns.value or columns.price, source, types)
     quantity, unread_quantity = _amount(columns.quantity, source, types)
     unread = [unread_value, unread_quantity]
@@ -34,6 +35,8 @@ def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
         "category": text(columns.category, types),
         "title": text(columns.title, types),
         "user_agent": text(columns.user_agent, types),
+        "robot": "cast(null as varchar)",
+        **places.columns(source),
     }
 
 
@@ -92,9 +95,9 @@ def _product(price: str, quantity: str) -> tuple[str, str]:
     )
 
 
-def _time(source: Source, types: dict[str, str]) -> tuple[str, str]:
-    """(UTC timestamp, the text that is no time)."""
-    name, type_ = identifier(source.columns.event_at), types[source.columns.event_at]
+def moment(source: Source, column: str, types: dict[str, str]) -> tuple[str, str]:
+    """(UTC timestamp, the text that is no time) of a column of times."""
+    name, type_ = identifier(column), types[column]
     is_number = type_ in (*WHOLE, "DOUBLE", "FLOAT") or type_.startswith("DECIMAL")
     is_temporal = type_ == "DATE" or type_.startswith("TIMESTAMP")
     if not (is_temporal if source.at_unit == "timestamp" else is_number):

@@ -72,7 +72,10 @@ def keep(con: duckdb.DuckDBPyConnection, source: Source, table: str) -> None:
     """Write the refused lines to `raw.lines`, numbered after the rows that `raw.<table>` has."""
     if not has_refused(con):
         return
-    count_rows = f"(select count(*) from raw.{table} where source = {literal(source.name)})"
+    count_rows = " + ".join(
+        f"(select count(*) from raw.{of} where source = {literal(source.name)})"
+        for of in (table, "lines")
+    )
     check_quotes(con)
     con.execute(
         f"""insert into raw.lines by name

@@ -1,12 +1,14 @@
 """Where input comes from: the files of a source, how DuckDB reads them, the columns they have."""
 
 import glob
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
 
 from behavsql.config import Config
 from behavsql.errors import ConfigError, SourceError, nearest
+from behavsql.input import landed, shapes, weblogs
 from behavsql.input.csv_dialect import dialect
 from behavsql.input.file_kind import check_content
 from behavsql.quoting import identifier, literal
@@ -20,7 +22,12 @@ FORMATS = {
 
 
 def find_files(config: Config, source: Source) -> list[Path]:
-    """The files a source's path or glob names, sorted; SourceError if there are none."""
+    """The files a source's path or glob names, sorted; SourceError if there are none.
+
+    Of a database: what was landed of it, which is nothing before the first build.
+    """
+    if source.url:
+        return landed.files(config, source)
     pattern = config.folder / source.path
     # The folder is a place, not a pattern; so is a path that names a file as it stands.
     found = [source.path] if pattern.is_file() else glob.glob(
@@ -50,7 +57,9 @@ def listed(files: list[Path]) -> str:
 
 
 def kind_of(source: Source, path: Path) -> str:
-    """ "csv", "json" or "parquet": as the source says, else as the file is named."""
+    """ "log", "csv", "json" or "parquet": as the source says, else as the file is named."""
+    if source.kind == "weblog":
+        return "log"
     if source.format != "auto":
         return source.format
     suffix = [part for part in path.suffixes if part.lower() != ".gz"][-1:] or [".csv"]
@@ -77,6 +86,8 @@ def read_function(source: Source, paths: list[Path]) -> str:
     """The DuckDB table function call that reads these files, text kept as text for CSV."""
     # Escaped: these are files, and to DuckDB e[1].csv would be a pattern that e1.csv fits.
     kind, files = kind_of(source, paths[0]), literal([glob.escape(str(path)) for path in paths])
+    if kind == "log":
+        return weblogs.relation(source, [glob.escape(str(path)) for path in paths])
     if kind == "parquet":
         return f"read_parquet({files}, union_by_name = true, file_row_number = false)"
     if kind == "json":
@@ -96,16 +107,32 @@ class Scan:
         self.relation, self.types, self.files = relation, types, files
 
 
-def scan(con: duckdb.DuckDBPyConnection, config: Config, source: Source) -> Scan:
-    """Find a source's files and columns; SourceError for what cannot be read or is not mapped right."""
-    files = find_files(config, source)
+def scan(
+    con: duckdb.DuckDBPyConnection, config: Config, source: Source, only: list[Path] | None = None
+) -> Scan:
+    """Find a source's files and columns; SourceError for what cannot be read or is not mapped right.
+
+    only: some of its files instead of all.
+    """
+    files = find_files(config, source) if only is None else only
+    if not files:
+        raise SourceError(
+            f'{config.origin}: source "{source.name}": nothing was landed of it yet; allowed is a '
+            f"database that a build has asked. Run `behavsql build`."
+        )
     check_files(source, files)
     try:
         relation, types = described(con, read_function(source, files))
+        if source.shape:
+            shaped = shapes.relation(
+                f"{files[0]}:", source.shape, relation, types, source.columns.used()
+            )
+            relation, types = described(con, shaped)
     except duckdb.Error as error:
         raise SourceError(unreadable(files, error, source)) from None
     check_columns(files, types)
-    _check_mapped(config, source, files, types)
+    place = f'{config.origin}: source "{source.name}"'
+    check_mapped(place, source, files[0].name, types)
     _check_format(con, config, source)
     return Scan(*_apart(source, relation, types), files)
 
@@ -119,7 +146,7 @@ def _apart(source: Source, relation: str, types: dict[str, str]) -> tuple[str, d
             while other.lower() in {column.lower() for column in types}:
                 other = f"source_{other}"
             named[name] = other
-    if not named or source.kind != "events":
+    if not named or not source.is_events:
         return relation, types
     listed = ", ".join(f"{identifier(old)} as {identifier(new)}" for old, new in named.items())
     return (
@@ -128,29 +155,32 @@ def _apart(source: Source, relation: str, types: dict[str, str]) -> tuple[str, d
     )
 
 
-def _check_mapped(config: Config, source: Source, files: list[Path], types: dict[str, str]) -> None:
+def check_mapped(where: str, source: Source, place: str, types: Iterable[str]) -> None:
     """SourceError for a column that the source lacks."""
-    is_unsplit = len(types) == 1 and any(sign in next(iter(types)) for sign in ",;\t|")
+    types = list(types)
+    is_unsplit = len(types) == 1 and any(sign in types[0] for sign in ",;\t|")
     remedy = "Mend `delimiter`." if is_unsplit else "Mend the mapping."
+    # Of a survey in rows they are values of a column.
+    features = [] if source.columns.question else source.features
     for column in sorted(
-        source.columns.used()
-        | {*source.attributes, *source.features, *source.texts, *source.vectors}
+        source.columns.used() | {*source.attributes, *features, *source.texts, *source.vectors}
     ):
         if column not in types:
             raise SourceError(
-                f'{config.origin}: source "{source.name}": {files[0].name} has no column "{column}"; '
+                f'{where}: {place} has no column "{column}"; '
                 f"its columns are {', '.join(types)}. {remedy}{nearest(column, types)}"
             )
 
 
 def described(con: duckdb.DuckDBPyConnection, relation: str) -> tuple[str, dict[str, str]]:
-    """(FROM clause, column -> type): a column of several JSON types is read as its text."""
+    """(FROM clause, column -> type): a column of several JSON types, or of NULL alone, is read as text."""
     types = {row[0]: row[1] for row in con.execute(f"describe from {relation}").fetchall()}
-    mixed = [identifier(name) for name, type_ in types.items() if type_ == "JSON"]
+    as_text = {"JSON": "{} ->> '$' as {}", '"NULL"': "cast({} as varchar) as {}"}
+    mixed = {name: as_text[type_] for name, type_ in types.items() if type_ in as_text}
     if mixed:
-        texts = ", ".join(f"{name} ->> '$' as {name}" for name in mixed)
+        texts = ", ".join(sql.format(*[identifier(name)] * 2) for name, sql in mixed.items())
         relation = f"(select * replace ({texts}) from {relation})"
-        types |= {name: "VARCHAR" for name, type_ in types.items() if type_ == "JSON"}
+        types |= dict.fromkeys(mixed, "VARCHAR")
     return relation, types
 
 

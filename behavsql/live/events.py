@@ -139,7 +139,7 @@ def _raw(con: duckdb.DuckDBPyConnection, config: Config) -> dict[str, str]:
     listed = ", ".join(f"{sql} as {name}" for name, sql in parts.items())
     none = "cast(null as varchar)"
     return {
-        "raw.events": f"select {listed}, null as attributes, rowid from live.inbox",
+        "raw.events": f"select {listed}, null as attributes, rowid as raw_row, false as is_late from live.inbox",
         "raw.types": "select * from live.types",
         "raw.sources": f"select '{INBOX}' as source, {literal(inbox.INSERTED)} as dedupe, has_dates, "
         "cast(null as timestamp) as since, cast(null as timestamp) as until from meta.clock",

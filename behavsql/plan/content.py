@@ -1,6 +1,6 @@
 """Whether a step's result is what it was: tables compared by their rows, whatever their order.
 
-Only what comes from the sources is compared in its order too, for staging finds it by rowid.
+Only facts that come from the sources are compared in their order too, for staging reads their rowid.
 
 A step that runs again and makes the same rows keeps the name its result had, so that the steps
 which read it need not run. Results are compared around a run, never in the first build, which
@@ -19,7 +19,7 @@ from behavsql.quoting import identifier
 
 WINDOWS = "cutoffs.windows"
 _MANY_TASKS = {WINDOWS, "cutoffs.populations", "cutoffs.splits", "meta.tasks"}
-_IN_ORDER = {"raw.events", "raw.items", "raw.users"}
+_IN_ORDER = {"raw.items", "raw.users"}
 _ROWS = "count(*), sum(hash(*columns(*)))"
 _ROWS_IN_ORDER = "count(*), sum(hash(rowid, *columns(*)))"
 

@@ -3,6 +3,7 @@
 import os
 
 from behavsql.config import Config
+from behavsql.databases import address
 from behavsql.input import sources
 from behavsql.plan.changes import Parts, digest, text
 from behavsql.source import Source
@@ -18,7 +19,7 @@ def source_parts(config: Config) -> Parts:
         origin = f"source {source.name}"
         for path in sources.find_files(config, source):
             stat = path.stat()
-            name = os.path.relpath(path, config.folder)
+            name = path.name if source.url else os.path.relpath(path, config.folder)
             parts[f"{origin}: file {name}"] = f"{stat.st_size} {stat.st_mtime_ns}"
         parts |= {f"{origin}: {key}": value for key, value in _mapping(source).items()}
     parts |= {f"types.{word}": role for word, role in config.types.items()}
@@ -27,7 +28,9 @@ def source_parts(config: Config) -> Parts:
 
 
 def _mapping(source: Source) -> Parts:
-    found = source.model_dump(exclude_none=True, exclude={"name"})
+    found = source.model_dump(exclude_none=True, exclude={"name", "url"})
+    if source.url:  # without its password, which no table may hold
+        found["url"] = address.shown(source.url.get_secret_value())
     columns = found.pop("columns")
     found |= {f"columns.{key}": value for key, value in columns.items()}
     return {key: text(value) for key, value in found.items()}

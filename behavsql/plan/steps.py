@@ -78,6 +78,8 @@ def settings_params(config: Config) -> dict[str, object]:
         "min_date": chosen.min_date,
         "max_value": chosen.max_value,
         "max_quantity": chosen.max_quantity,
+        "has_locations": any(source.columns.latitude for source in config.source),
+        "has_screen_time": any(source.columns.screen_time for source in config.source),
     }
 
 

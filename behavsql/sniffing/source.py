@@ -1,18 +1,20 @@
 """One source under inspection: its parts are given their columns one by one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from behavsql.errors import ConfigError, SourceError
-from behavsql.input import refused_lines
+from behavsql.input import refused_lines, shapes
+from behavsql.input.sources import described
 from behavsql.quoting import identifier
 from behavsql.roles import DEFAULT_TYPES
 from behavsql.sniffing import Choices, Sniffed, look
 from behavsql.sniffing import column_names as names
 from behavsql.sniffing.column_looks import HALF, MOSTLY, Look, column_looks
+from behavsql.sniffing.known import as_log, as_shape
 from behavsql.sniffing.measure import measure, note_refused
 from behavsql.sniffing.text_files import reading_of
 from behavsql.sniffing.times import take_time
@@ -31,9 +33,14 @@ class SourceSniffer:
         self, con: duckdb.DuckDBPyConnection, path: str, files: list[Path], choices: Choices
     ) -> None:
         self.con, self.path, self.choices = con, path, choices
-        reading = reading_of(files)
+        self.files, self.reading = files, reading_of(files)
+        reading = self.reading
         self.relation, self.types = look(con, files, reading)
         given = choices.columns()
+        self.shape = None if given else shapes.of_columns({*self.types})
+        if self.shape:
+            shaped = shapes.relation(path, self.shape, self.relation, self.types)
+            self.relation, self.types = described(con, shaped)
         self.given = {
             option: columns
             for option, columns in given.items()
@@ -66,6 +73,10 @@ class SourceSniffer:
 
     def run(self) -> Sniffed:
         """Decide every part; without a user or a time these are facts about items or users."""
+        if self.found.raw.get("kind") == "weblog":
+            return as_log(self, self.files)
+        if self.shape:
+            return as_shape(self, self.shape)
         reserved = {name for columns in self.given.values() for name in columns}
         self.used |= reserved  # so that no part takes what another was given
         self._check_amounts()
@@ -173,11 +184,12 @@ class SourceSniffer:
             }
             self.found.why["type_flag"] = f"{self.found.why['type_flag']}, holds 0 and 1"
         elif column := self.columns.get("event_type"):
-            self._words(column)
+            self.find_words(column)
 
-    def _words(self, column: str) -> None:
-        """The words of the whole source with the role each would get."""
+    def find_words(self, column: str, known: Mapping[str, str] | None = None) -> None:
+        """The words of the whole source with the role each would get. known: words of a shape."""
         roles = {word: role for role, text in DEFAULT_TYPES.items() for word in text.split()}
+        roles |= known or {}
         word = f"lower(cast({identifier(column)} as varchar))"
         rows = self.con.execute(
             f"select {word} as word, count(*) as n from {self.relation} where {word} <> '' "

@@ -31,7 +31,13 @@ class Reading:
 
 def reading_of(files: list[Path]) -> Reading:
     """How to read these files; nothing to say of Parquet and JSON."""
+    from behavsql.sniffing.known import format_of
+
     reading = Reading()
+    if format_ := format_of(files[0]):
+        reading.raw = {"kind": "weblog", "log_format": format_}
+        reading.why = dict.fromkeys(reading.raw, "by its lines")
+        return reading
     if kind_of(reading.source, files[0]) != "csv":
         return reading
     _encoding(files, reading)

@@ -4,13 +4,12 @@
 -- params:  min_date, latest_possible_at, max_value, max_quantity
 -- check:   user_id is not null and event_at is not null
 -- check:   role is not null and previous_at <= event_at
--- version: 3
+-- version: 4
 with
 
 accepted as (
     select
         events.*,
-        events.rowid as raw_row,
         -- An ENUM, one byte an event. Its order is the one that events of one instant stand in.
         cast(case
             -- First, so that a discount or refunded postage is no return of an item.
@@ -26,12 +25,13 @@ accepted as (
     left join raw.not_products as not_products
         on not_products.source = events.source and not_products.item_id = events.item_id
     where rejection_rule(
-        events.user_id, bots.user_agent, events.event_at, events.unread_at, events.unread_value,
-        coalesce(types.role, 'action'), events.value, events.quantity,
+        events.user_id, bots.user_agent, events.robot, events.event_at, events.unread_at,
+        events.unread_value, coalesce(types.role, 'action'), events.value, events.quantity,
+        events.is_late,
         case when sources.has_dates then getvariable('min_date') end,
         case when sources.has_dates then getvariable('latest_possible_at') end,
         sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
-    ) is null and events.rowid not in (select raw_row from staging.repeats)
+    ) is null and events.raw_row not in (select raw_row from staging.repeats)
 ),
 
 -- Two rows of one user at one time with one fingerprint are one event. The role leads it, so that
@@ -39,7 +39,10 @@ accepted as (
 -- What was inserted stands behind all that, as it was inserted.
 fingerprinted as (
     select
-        accepted.* exclude (category, title, user_agent, attributes, dedupe),
+        accepted.* exclude (
+            category, title, user_agent, robot, latitude, longitude, screen_seconds, attributes,
+            is_late, dedupe
+        ),
         case dedupe
             when 'none' then cast(raw_row as ubigint)
             when 'inserted' then (cast(255 as ubigint) << 56) + cast(raw_row as ubigint)

@@ -1,8 +1,8 @@
 -- purpose: one row per item, with the name and category it was first seen under
 -- grain:   item_id
--- inputs:  raw.items, raw.events, staging.events
+-- inputs:  raw.items, raw.events, staging.events, staging.unused_facts
 -- scope:   global
--- version: 3
+-- version: 4
 with
 
 -- First seen, not most frequent: what is known at a cutoff must not change with later events.
@@ -16,38 +16,61 @@ named as (
         min(events.event_at) as first_seen_at,
         count(*) as count_events,
     from staging.events as events
-    inner join raw.events as raw_events on raw_events.rowid = events.raw_row
+    inner join raw.events as raw_events on raw_events.raw_row = events.raw_row
     where events.item_id is not null
     group by events.item_id
 ),
 
--- A source's later rows about an item are duplicates; several sources complete each other.
-first_rows as (
-    select *
-    from raw.items
-    where item_id is not null
-    qualify row_number() over (partition by source, item_id order by rowid) = 1
+-- Several sources complete each other. Of versions the first counts, for the same reason.
+versions as (
+    select
+        items.*,
+        (coalesce(valid_from, timestamp '0001-01-01'), items.source, items.rowid) as place,
+    from raw.items as items
+    anti join staging.unused_facts as unused
+        on unused.source = items.source and unused.fact_row = items.rowid
 ),
 
 described as (
     select
         item_id,
-        arg_min(category, source) as category,
-        arg_min(title, source) as title,
-        arg_min(description, source) as description,
-    from first_rows
+        arg_min(category, place) as category,
+        arg_min(title, place) as title,
+        arg_min(description, place) as description,
+        min(case when category is not null then place end)[1] as category_told_at,
+        greatest(
+            min(case when title is not null then place end)[1],
+            min(case when description is not null then place end)[1]
+        ) as described_at,
+    from versions
     group by item_id
+),
+
+joined as (
+    select
+        item_id,
+        described.* exclude (item_id),
+        named.* exclude (item_id, category, title, count_events),
+        named.category as category_seen,
+        coalesce(described.title, named.title) as named_title,
+        coalesce(named.count_events, 0) as count_events,
+        -- The category is what was known first.
+        described.category is not null
+            and coalesce(category_told_at <= category_seen_at, true) as is_category_told,
+    from named
+    full outer join described using (item_id)
 )
 
 select
     item_id,
-    coalesce(described.category, named.category) as category,
-    coalesce(described.title, named.title) as title,
-    described.description,
-    -- From when on the category is known; NULL: always, from a source that describes items.
-    case when described.category is null then named.category_seen_at end as category_known_at,
-    named.first_seen_at,
-    coalesce(named.count_events, 0) as count_events,
-from named
-full outer join described using (item_id)
+    if(is_category_told, category, category_seen) as category,
+    named_title as title,
+    description,
+    -- From when on the category, and title and description, are known; NULL: always.
+    nullif(if(is_category_told, category_told_at, category_seen_at), timestamp '0001-01-01')
+        as category_known_at,
+    nullif(described_at, timestamp '0001-01-01') as described_at,
+    first_seen_at,
+    count_events,
+from joined
 order by item_id

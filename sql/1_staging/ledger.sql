@@ -1,18 +1,22 @@
 -- purpose: the cleaning account of each source: rows in, removed and out, rule by rule
 -- grain:   source, step_number
--- inputs:  raw.lines, raw.sources, raw.items, raw.users, staging.rejected, staging.events
+-- inputs:  raw.lines, raw.sources, raw.items, raw.users, staging.unused_facts, staging.rejected,
+--          staging.events
 -- check:   count_rows_out = count_rows_in - count_rows_removed
 -- check:   rule <> 'kept' or count_rows_out = count_kept
 -- scope:   global
--- version: 2
+-- version: 3
 with
 
 rules as (
-    select unnest([
-        'malformed_line', 'missing_user', 'missing_item', 'bot', 'unparsable_time',
-        'missing_time', 'future_time', 'time_before_min_date', 'outside_since_until', 'unparsable_value', 'negative_value',
-        'absurd_value', 'duplicate', 'kept',
-    ]) as rule, generate_subscripts(range(14), 1) as step_number,
+    select unnest(names) as rule, generate_subscripts(names, 1) as step_number,
+    from (select [
+        'malformed_line', 'missing_user', 'missing_item', 'unknown_user', 'bot', 'bot_behaviour',
+        'unparsable_time', 'missing_time', 'future_time', 'time_before_min_date',
+        'outside_since_until', 'too_late',
+        'reversed_range', 'missing_answer', 'unlisted_question', 'unparsable_value',
+        'negative_value', 'absurd_value', 'duplicate', 'contradiction', 'overlapping_range', 'kept',
+    ] as names)
 ),
 
 removed as (
@@ -21,20 +25,29 @@ removed as (
     group by source, rule
 ),
 
+-- What each source tells of each item or user, at one moment.
+facts as (
+    select distinct told.source, cast(told.item_id as varchar) as id, told.valid_from, null as question,
+    from raw.items as told
+    anti join staging.unused_facts as unused
+        on unused.source = told.source and unused.fact_row = told.rowid
+    union all
+    select distinct
+        told.source, cast(told.user_id as varchar), told.valid_from, lower(told.question),
+    from raw.users as told
+    anti join staging.unused_facts as unused
+        on unused.source = told.source and unused.fact_row = told.rowid
+),
+
 sizes as (
     select
         sources.source,
         any_value(sources.count_rows) as count_parsed,
         (select count(*) from raw.lines as lines where lines.source = sources.source)
             as count_malformed,
-        case any_value(sources.kind)
-            when 'items' then (select count(distinct item_id) from raw.items as items
-                where items.source = sources.source)
-            when 'users' then (select count(distinct user_id) from raw.users as users
-                where users.source = sources.source)
-            else (select count(*) from staging.events as events
-                where events.source = sources.source)
-        end as count_kept,
+        -- Of events or of facts, whichever the source has.
+        (select count(*) from staging.events as events where events.source = sources.source)
+            + (select count(*) from facts where facts.source = sources.source) as count_kept,
     from raw.sources as sources
     group by sources.source
 ),

@@ -4,17 +4,17 @@
 -- params:  min_date, latest_possible_at, max_value, max_quantity
 -- check:   rule is not null and reason is not null
 -- scope:   global
--- version: 2
+-- version: 3
 with
 
 judged as (
     select
         events.*,
-        events.rowid as raw_row,
-        events.rowid - sources.first_rowid + 1 as source_row,
+        events.raw_row - sources.first_rowid + 1 as source_row,
         rejection_rule(
-            events.user_id, bots.user_agent, events.event_at, events.unread_at,
+            events.user_id, bots.user_agent, events.robot, events.event_at, events.unread_at,
             events.unread_value, coalesce(types.role, 'action'), events.value, events.quantity,
+            events.is_late,
             case when sources.has_dates then getvariable('min_date') end,
             case when sources.has_dates then getvariable('latest_possible_at') end,
             sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
@@ -33,11 +33,13 @@ refused as (
         case coalesce(rule, 'duplicate')
             when 'missing_user' then 'no user id'
             when 'bot' then 'a crawler: ' || user_agent
+            when 'bot_behaviour' then 'a program: ' || robot
             when 'unparsable_time' then 'not a time: ' || unread_at
             when 'missing_time' then 'no time'
             when 'future_time' then 'in the future: ' || event_at
             when 'time_before_min_date' then 'before min_date: ' || event_at
             when 'outside_since_until' then 'outside since and until: ' || event_at
+            when 'too_late' then 'came more than late_days after: ' || event_at
             when 'unparsable_value' then 'not a number: ' || unread_value
             when 'negative_value' then 'negative value: ' || value
             when 'absurd_value' then 'beyond max_value or max_quantity: '

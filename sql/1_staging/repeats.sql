@@ -3,7 +3,7 @@
 -- inputs:  raw.events, raw.types, raw.sources, raw.bots
 -- params:  min_date, latest_possible_at, max_value, max_quantity
 -- scope:   global
--- version: 1
+-- version: 2
 with
 
 inserted as (
@@ -20,7 +20,7 @@ usable as (
         events.event_at,
         events.item_id,
         events.event_type,
-        events.rowid as raw_row,
+        events.raw_row,
         sources.dedupe,
     from raw.events as events
     semi join inserted
@@ -29,8 +29,9 @@ usable as (
     left join raw.types as types on types.event_type = lower(events.event_type)
     left join raw.bots as bots on bots.user_agent = events.user_agent
     where rejection_rule(
-        events.user_id, bots.user_agent, events.event_at, events.unread_at, events.unread_value,
-        coalesce(types.role, 'action'), events.value, events.quantity,
+        events.user_id, bots.user_agent, events.robot, events.event_at, events.unread_at,
+        events.unread_value, coalesce(types.role, 'action'), events.value, events.quantity,
+        events.is_late,
         case when sources.has_dates then getvariable('min_date') end,
         case when sources.has_dates then getvariable('latest_possible_at') end,
         sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')

@@ -1,7 +1,7 @@
 -- purpose: one row per user seen in the events or described by a source
 -- grain:   user_id
 -- inputs:  raw.users, staging.events
--- version: 2
+-- version: 3
 with
 
 seen as (
@@ -14,14 +14,13 @@ seen as (
     group by user_id
 ),
 
+-- By what holds from the start; whom answers and attributes tell of must be known by then.
 described as (
     select
         user_id,
         any_value(attributes order by source, rowid) as attributes,
-        -- One source has features, the others NULL.
-        any_value(features order by source, rowid) as features,
     from raw.users
-    where user_id is not null
+    where user_id is not null and not is_dated
     group by user_id
 )
 
@@ -31,7 +30,6 @@ select
     seen.last_seen_at,
     coalesce(seen.count_events, 0) as count_events,
     described.attributes,
-    described.features,
 from seen
 full outer join described using (user_id)
 order by user_id

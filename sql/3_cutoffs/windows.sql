@@ -1,8 +1,8 @@
 -- purpose: the stretches of time to be labelled: the one after each cutoff and the one before it
 -- grain:   user_id, cutoff_at, task
--- inputs:  cutoffs.populations, meta.tasks, meta.clock
--- check:   window_ends_at <= as_of
--- version: 2
+-- inputs:  cutoffs.populations, meta.tasks
+-- check:   window_ends_at > cutoff_at
+-- version: 3
 -- The window before a cutoff ends at it, so its label is history: `<task>_last_window`, which the
 -- persistence reference predicts.
 with
@@ -22,8 +22,6 @@ select
     windows.user_id,
     windows.cutoff_at,
     windows.cutoff_at + tasks.horizon as window_ends_at,
-    clock.as_of,
 from windows
 inner join meta.tasks as tasks on tasks.task = windows.task
-cross join meta.clock as clock
 order by windows.user_id, windows.cutoff_at, windows.task

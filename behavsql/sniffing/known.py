@@ -1,0 +1,71 @@
+"""What is known as a whole: web servers' logs by their lines, well-known exports by their columns."""
+
+import gzip
+import re
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from behavsql.input import log_format, shapes, weblogs
+from behavsql.sniffing import Sniffed
+from behavsql.sniffing.column_looks import HALF
+from behavsql.sniffing.measure import measure, note_refused
+
+if TYPE_CHECKING:
+    from behavsql.sniffing.source import SourceSniffer
+
+LINES, LETTERS = 200, 8192  # looked at: so many lines, of each so many letters
+PARTS = {"user": "user_id", "time": "event_at", "item": "item_id", "type": "event_type"}
+
+
+def format_of(path: Path) -> str | None:
+    """ "combined" or "common" if at least half of the first lines are of it; None of other files."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="latin-1", newline="\n") as file:
+            read = iter(lambda: file.readline(LETTERS), "")
+            lines = [line for line in islice(read, LINES) if line.strip()]
+    except (EOFError, OSError, gzip.zlib.error):  # the reader will say so
+        return None
+    for name in ("combined", "common"):
+        pattern = re.compile(log_format.pattern(name))
+        fitting = sum(pattern.match(line) is not None for line in lines)
+        if lines and fitting >= HALF * len(lines):
+            return name
+    return None
+
+
+def as_log(sniffer: "SourceSniffer", files: list[Path]) -> Sniffed:
+    """Map a log's columns; options of the user overrule what such lines are."""
+    told = log_format.mapping(sniffer.found.raw["log_format"])
+    given = {PARTS[key]: names for key, names in sniffer.given.items() if key in PARTS}
+    for part, names in given.items():
+        sniffer.assign(part, names[0] if len(names) == 1 else names, "given")
+    found = _as_told(sniffer, told, "of a web log")
+    if unread := weblogs.count_unread(sniffer.con, sniffer.reading.source, files):
+        found.doubts.append(f"lines: {unread:,} do not fit the format and will be rejected.")
+    return found
+
+
+def as_shape(sniffer: "SourceSniffer", shape: str) -> Sniffed:
+    """Map the columns of an export whose shape is known."""
+    found = sniffer.found
+    found.raw["shape"] = shape
+    found.why["shape"] = "by its columns"
+    known = shapes.SHAPES[shape].words
+    sniffer.find_words(f"{shape}_event", known)
+    found.words = {word: told for word, told in found.words.items() if told[1]}
+    return _as_told(sniffer, shapes.mapping(shape), f"of the shape {shape}")
+
+
+def _as_told(sniffer: "SourceSniffer", told: dict[str, Any], why: str) -> Sniffed:
+    """Take the parts that were not given as told, and measure the source."""
+    found = sniffer.found
+    for part, column in told["columns"].items():
+        if part not in sniffer.columns:
+            sniffer.assign(part, column, why)
+    found.raw |= {**told, "columns": sniffer.columns}
+    found.unused = [name for name in sniffer.types if name not in sniffer.columns.values()]
+    measure(sniffer.con, sniffer.relation, sniffer.types, found)
+    note_refused(sniffer.con, found)
+    return found
