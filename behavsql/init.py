@@ -115,16 +115,16 @@ def _source(source: Sniffed) -> str:
     about = f"# {source.facts}.\n" if source.facts else ""
     lines = [f"{about}[[source]]\n"]
     order = (
-        "name", "path", "url", "table", "kind", "shape", "log_format", "encoding", "delimiter", "quote", "decimal", "at_unit", "at_format",
-        "dedupe", "default_type", "attributes",
+        "name", "path", "url", "table", "kind", "shape", "log_format", "encoding", "delimiter",
+        "quote", "decimal", "at_unit", "at_format", "screen_time_unit", "dedupe", "default_type",
+        "attributes", "features",
     )  # fmt: skip
     lines += [_line(key, raw[key], source.why.get(key, "")) for key in order if key in raw]
     lines.append("\n[source.columns]\n")
     lines += [_line(key, value, source.why.get(key, "")) for key, value in raw["columns"].items()]
     if source.unused:
-        kept = (
-            " (kept as attributes of the events)" if raw.get("kind", "events") in ("events", "weblog", "app") else ""
-        )
+        are_events = raw.get("kind", "events") in ("events", "weblog", "app")
+        kept = " (kept as attributes of the events)" if are_events else ""
         lines.append(f"# not used{kept}: {_comment(', '.join(source.unused))}\n")
     lines += [f"# note: {_comment(doubt)}\n" for doubt in source.doubts]
     return "".join(lines)

@@ -92,8 +92,8 @@ def parse_cases(text: str) -> list[Case]:
 
 def _read_sections(case: Case, text: str) -> None:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("--")]
-    for section in re.split(r"^# ", "\n".join(lines), flags=re.MULTILINE)[1:]:
-        title, *body = section.splitlines()
+    for part in re.split(r"^# ", "\n".join(lines), flags=re.MULTILINE)[1:]:
+        title, *body = part.splitlines()
         on_its_side = title.endswith(" by column")
         words = title.removesuffix(" by column").split()
         cells = [[cell.strip() for cell in line.split("|")] for line in body]

@@ -19,6 +19,7 @@ from behavsql.catalog import Catalog
 from behavsql.demos import demo_config
 from behavsql.pipeline import build
 from behavsql.progress import Progress
+from behavsql.source import Source
 from behavsql.warehouse import connect
 
 ROOT = Path(__file__).parent.parent
@@ -121,6 +122,21 @@ def test_the_readme_config_of_facts_is_accepted(tmp_path: Path) -> None:
     people, products = config.load(tmp_path / "behavsql.toml").source[1:]
     assert people.features == ["age", "city", "heard_of_us"]
     assert (products.texts, products.vectors) == (["description"], ["photo"])
+
+
+def test_the_readme_config_of_kinds_is_accepted(tmp_path: Path) -> None:
+    text = re.search(r"<!-- config kinds -->\n```toml\n(.*?)```", README, re.DOTALL)[1]
+    (tmp_path / "behavsql.toml").write_text(text)
+    sources = config.load(tmp_path / "behavsql.toml").source
+    assert [one.kind for one in sources] == ["weblog", "app", "survey", "attributes", "events"]
+    assert sources[0].columns.user_id == "visitor"
+    assert sources[-1].columns.event_type == "ga4_event"
+
+
+def test_the_readme_names_every_kind_and_shape() -> None:
+    for key in ("kind", "shape"):
+        for name in re.findall(r"'(\w+)'", str(Source.model_fields[key].annotation)):
+            assert re.search(rf'[`"]{name}[`"]', README), name
 
 
 def test_the_readme_config_is_accepted(tmp_path: Path) -> None:

@@ -377,3 +377,42 @@ def test_a_file_in_latin1_is_read_as_such(tmp_path: Path) -> None:
     assert found.raw["encoding"] == "latin-1"
     assert found.why["encoding"] == "a guess: 50 letters are not UTF-8"
     assert found.rows[0][0] == "Jürgen0"
+
+
+SINCE = "user_id,plan,spent,valid_from,valid_to\n1,gold,2.5,2024-01-01,2024-02-01\n2,blue,3,2024-01-02,\n"
+FACTS = {
+    "asked": ("user_id,answered_at,question,answer\n1,2024-01-01,age,31\n2,2024-01-02,age,40\n", {
+        "kind": "survey",
+        "columns": {"question": "question", "answer": "answer", "user_id": "user_id",
+                    "event_at": "answered_at"},
+    }),
+    "segments": (SINCE, {
+        "kind": "attributes", "features": ["plan", "spent"],
+        "columns": {"valid_from": "valid_from", "valid_to": "valid_to", "user_id": "user_id"},
+    }),
+    "segments_by_day": (SINCE.replace("2024-01-01", "31/01/2024").replace("2024-01-02", "02/01/2024")
+                        .replace("2024-02-01", "29/02/2024"), {
+        "kind": "attributes", "at_format": "%d/%m/%Y", "features": ["plan", "spent"],
+        "columns": {"valid_from": "valid_from", "valid_to": "valid_to", "user_id": "user_id"},
+    }),
+    "prices": ("sku,effective_from,price,product_name,stars\na,2024-01-01,2.5,Tea,3\nb,2024-01-02,3,Cup,4\n", {
+        "kind": "items", "features": ["stars"],
+        "columns": {"valid_from": "effective_from", "item_id": "sku", "price": "price",
+                    "title": "product_name"},
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_facts_with_a_time_are_told_by_their_columns(tmp_path: Path, name: str) -> None:
+    content, expected = FACTS[name]
+    facts = text(tmp_path, content, f"{name}.csv")
+    found = sniff([str(parquet(tmp_path, SHOP)), str(facts)], Choices())
+    assert found[1].raw == expected | {"name": name, "path": str(facts)}
+    assert f"# {found[1].facts}" in render(found)
+    config.from_dict(config_of(found), tmp_path, "behavsql.toml")
+
+
+def test_facts_alone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds facts and no events; .* Name a file of events too"):
+        sniff([str(text(tmp_path, SINCE))], Choices())

@@ -55,6 +55,20 @@ def write(path: Path, rows: Iterable[tuple], columns: str) -> None:
     ).write_csv(path)  # fmt: skip
 
 
+def insert(warehouse: Path, rows: Iterable[tuple]) -> None:
+    """Rows of user, item, type and time as if they had been inserted into live.inbox after all others."""
+    archive = warehouse / "inbox.parquet"
+    columns = ", ".join(f"cast(null as {type_}) as {name}" for name, type_ in inbox.TYPES.items())
+    with duckdb.connect() as con:
+        con.execute(f"create table kept as select {columns} limit 0")
+        if archive.exists():
+            con.execute(f"insert into kept from '{archive}'")
+        con.executemany(
+            "insert into kept values (?, ?, ?, ?, null, null, timestamp '2024-03-01')", list(rows)
+        )
+        con.execute(f"copy kept to '{archive}' (format parquet)")
+
+
 SHOP, DIARY = "user item type at price category device", "user item type at"
 
 

@@ -6,7 +6,7 @@
     event      page_view, submit (POST and the like), asset, redirect, error, probe (HEAD and the like)
 
 and what else the format tells, as attributes: method, path, query, status, bytes, referrer.
-A line that does not fit the format is counted in `raw.lines`. A line that is blank is no line.
+A line that does not fit the format is counted in `raw.lines`. A line that is blank is no line, and not counted.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def _parsed(source: Source, files: Sequence[str]) -> str:
         f"select *, rest is null and field.{identifier(time)} <> '' as fits from ("
         f"select filename, line, rest, row_number() over () as line_number, "
         f"regexp_extract(line, {pattern}, {literal(names)}) as field "
-        f"from {lines(source, files)}) where line is not null"
+        f"from {lines(source, files)}) where trim(line) <> ''"
     )
 
 

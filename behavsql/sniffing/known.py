@@ -42,6 +42,7 @@ def as_log(sniffer: "SourceSniffer", files: list[Path]) -> Sniffed:
     for part, names in given.items():
         sniffer.assign(part, names[0] if len(names) == 1 else names, "given")
     found = _as_told(sniffer, told, "of a web log")
+    found.unused = [name for name in found.unused if name not in weblogs.IDS]  # nobody's attributes
     if unread := weblogs.count_unread(sniffer.con, sniffer.reading.source, files):
         found.doubts.append(f"lines: {unread:,} do not fit the format and will be rejected.")
     return found

@@ -11,7 +11,7 @@ from behavsql.input import refused_lines, shapes
 from behavsql.input.sources import described
 from behavsql.quoting import identifier
 from behavsql.roles import DEFAULT_TYPES
-from behavsql.sniffing import Choices, Sniffed, look
+from behavsql.sniffing import Choices, Sniffed, beside, look
 from behavsql.sniffing import column_names as names
 from behavsql.sniffing.column_looks import HALF, MOSTLY, Look, column_looks
 from behavsql.sniffing.known import as_log, as_shape
@@ -80,14 +80,18 @@ class SourceSniffer:
         reserved = {name for columns in self.given.values() for name in columns}
         self.used |= reserved  # so that no part takes what another was given
         self._check_amounts()
-        has_user, has_time = self._user(), take_time(self)
+        if told := beside.as_dated_facts(self):
+            return told
+        has_user, has_time = self.take_user(), take_time(self)
         self._item()
         if has_user and has_time:
             self._type()
             self._amounts()
         for part in ("category", "title"):
-            self._take(part, None, lambda look: not look.is_temporal)
+            self.take(part, None, lambda look: not look.is_temporal)
         self._user_agent()
+        if has_user and has_time:
+            beside.take_places(self)
         self.found.raw["columns"] = self.columns
         self.found.unused = [name for name in self.types if name not in self.used]
         if has_user and has_time:
@@ -104,7 +108,7 @@ class SourceSniffer:
         self.used.add(column)
         self.found.why[part] = why
 
-    def _take(self, part: str, option: str | None, accept: Callable[[Look], bool]) -> bool:
+    def take(self, part: str, option: str | None, accept: Callable[[Look], bool]) -> bool:
         """Give a part its column: the chosen one, else the best named that is accepted."""
         if option in self.given:
             self.assign(part, self.given[option][0], "given")
@@ -120,7 +124,7 @@ class SourceSniffer:
             )
         return True
 
-    def _user(self) -> bool:
+    def take_user(self) -> bool:
         if len(self.given.get("user", [])) > 1:
             self.columns["user_id"] = self.given["user"]
             self.found.why["user_id"] = "given, together one user"
@@ -131,7 +135,7 @@ class SourceSniffer:
                     f"--user: {name} holds times such as {self.looks[name].example!r}, which name no "
                     f"user; its columns are {', '.join(self.types)}. Name another."
                 )
-        if self._take("user_id", "user", lambda look: not look.is_temporal):
+        if self.take("user_id", "user", lambda look: not look.is_temporal):
             return True
         ids = [
             name for name, look in self.looks.items()
@@ -163,7 +167,7 @@ class SourceSniffer:
         return False
 
     def _item(self) -> None:
-        if not self._take("item_id", "item", lambda look: not look.is_temporal):
+        if not self.take("item_id", "item", lambda look: not look.is_temporal):
             self.found.doubts.append(
                 "item_id: no column names an item; what is about items stays empty (--item)."
             )
@@ -173,10 +177,10 @@ class SourceSniffer:
         if chosen:
             part = "type_flag" if self.looks[chosen].is_flag else "event_type"
             self.assign(part, chosen, "given")
-        elif not self._take(
+        elif not self.take(
             "event_type", "type", lambda look: look.distinct <= MOST_TYPES and not look.is_flag
         ):
-            self._take("type_flag", "type", lambda look: look.is_flag)
+            self.take("type_flag", "type", lambda look: look.is_flag)
         if flag := self.columns.get("type_flag"):
             self.found.words = {
                 flag.lower(): (names.role_of_flag(flag), False),
@@ -207,10 +211,10 @@ class SourceSniffer:
 
     def _amounts(self) -> None:
         if "value" in self.given or "price" not in self.given:
-            self._take("value", "value", lambda look: look.is_amount)
+            self.take("value", "value", lambda look: look.is_amount)
         if "price" in self.given or "value" not in self.columns:
-            self._take("price", "price", lambda look: look.is_amount)
-        self._take("quantity", "quantity", lambda look: look.is_amount)
+            self.take("price", "price", lambda look: look.is_amount)
+        self.take("quantity", "quantity", lambda look: look.is_amount)
         self._decimal()
 
     def _check_amounts(self) -> None:
