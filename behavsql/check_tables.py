@@ -17,6 +17,9 @@ GENERATED = {
     "features.matrix": ("features.matrix", ("user_id", "cutoff_at")),
     "features.latest": ("features.matrix", ("user_id",)),
     "features.sequences": ("features.matrix", ("user_id", "cutoff_at")),
+    "features.categories": ("models.latest_bins", ("user_id", "cutoff_at", "feature")),
+    "predictions.outcomes": ("predictions.history", ("task", "user_id", "as_of")),
+    "models.latest_bins": ("models.latest_bins", ("task", "feature", "bin")),
     "main.customers": ("main.customers", ("user_id",)),
 }
 

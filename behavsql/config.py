@@ -61,6 +61,15 @@ class TaskSettings(Section):
     enabled: bool = True
     horizon: Duration | None = None
     active_within: Duration | None = None
+    success_value: float | None = Field(None, gt=0, le=1e13)  # of a number: of one unit of it
+    action_cost: float | None = Field(None, ge=0, le=1e13)
+
+
+class Economics(Section):
+    """What yes-or-no tasks are worth, in the source's currency; a task may have its own."""
+
+    success_value: float = Field(gt=0, le=1e13)  # of acting on a user whose answer is yes
+    action_cost: float = Field(ge=0, le=1e13)  # of acting on a user, whatever the answer
 
 
 class Config(Section):
@@ -70,6 +79,7 @@ class Config(Section):
     source: list[Source] = Field(min_length=1)
     types: dict[str, Literal[ROLES]] = {}
     tasks: dict[str, TaskSettings] = {}
+    economics: Economics | None = None
     attribution: str = ""  # whom to thank for the data; printed by the build
     folder: Path = Field(Path(), exclude=True)
     origin: str = Field(FILE_NAME, exclude=True)
@@ -88,12 +98,21 @@ class Config(Section):
         if not any(source.is_events for source in self.source):
             raise ValueError('no source of kind "events"; predictions need one')
         refuse(contradictions.of_settings(self.settings))
+        refuse(contradictions.of_economics(self))
         return self
 
     @property
     def warehouse(self) -> Path:
         """The folder that holds the published file and its work folder."""
         return self.folder / self.settings.warehouse
+
+    def valued(self) -> list[dict[str, object]]:
+        """What success and action are worth: of all yes-or-no tasks (task None), and of single ones."""
+        told = [(None, self.economics), *sorted(self.tasks.items())]
+        return [
+            {"task": task, "success_value": own.success_value, "action_cost": own.action_cost}
+            for task, own in told if own and (own.success_value, own.action_cost) != (None, None)
+        ]  # fmt: skip
 
     def roles(self) -> dict[str, str]:
         """Word (lower case) -> role: the defaults and the sources' kinds, overruled by `[types]`."""
@@ -175,7 +194,8 @@ def _explain(error: ValidationError) -> str:
 
 
 def _keys_at(location: tuple) -> list[str]:
-    sections = {"settings": Settings, "source": Source, "tasks": TaskSettings}
+    sections = {"settings": Settings, "source": Source, "tasks": TaskSettings,
+                "economics": Economics}  # fmt: skip
     if not location:
         return [key for key in Config.model_fields if not Config.model_fields[key].exclude]
     if "columns" in location:

@@ -10,7 +10,7 @@ from behavsql.databases import address
 from behavsql.errors import nearest
 
 if TYPE_CHECKING:
-    from behavsql.config import Settings
+    from behavsql.config import Config, Settings
     from behavsql.source import Source
 
 NEEDED = {"events": ("user_id", "event_at"), "items": ("item_id",), "users": ("user_id",),
@@ -136,3 +136,16 @@ def of_settings(settings: "Settings") -> Iterator[str]:
         )
     if settings.min_date > datetime.now(UTC).date():
         yield f"min_date ({settings.min_date}) lies in the future; every event would be before it"
+
+
+def of_economics(config: "Config") -> Iterator[str]:
+    """A success without the cost of an action, or the cost without what it may bring."""
+    if config.economics:
+        return
+    for task, own in config.tasks.items():
+        if (own.success_value is None) != (own.action_cost is None):
+            has, lacks = ("success_value", "action_cost")[:: -1 if own.success_value is None else 1]
+            yield (
+                f"tasks.{task} sets {has} and no {lacks}, and there is no [economics] to take it "
+                f"from; a profit takes both. Add {lacks}"
+            )

@@ -2,7 +2,7 @@
 
 import duckdb
 
-from behavsql import describe, score_history, transform
+from behavsql import describe, outcomes, score_history, transform
 from behavsql.catalog import Catalog
 from behavsql.compile.form import NUMBERS, TEXTS
 from behavsql.errors import SqlFileError
@@ -12,6 +12,7 @@ from behavsql.tasks import Task
 
 SCALARS = (*NUMBERS, *TEXTS)
 KEYS = ("user_id", "cutoff_at")
+CLOCKS = ("habits",)  # files whose words say when, not who
 ROWS_AT_ONCE = 500_000  # of the matrix, while it is joined: 1 GB with 250 columns
 
 
@@ -100,6 +101,29 @@ def _build_sequences(con: duckdb.DuckDBPyConnection, lists: dict[str, list[str]]
     describe.comment_columns(con, "features", "sequences")
 
 
+def build_categories(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
+    """The view `features.categories`: the matrix's texts, a row for each, but for clock readings."""
+    scalars, _ = feature_columns(con, catalog)
+    types = dict(_columns(con, "features", "matrix"))
+    names = [
+        name for file, columns in scalars.items() for name in columns
+        if file not in CLOCKS and types[name].partition("(")[0] in TEXTS
+    ]  # fmt: skip
+    values = ", ".join(f"cast({identifier(name)} as varchar)" for name in names)
+    listed = (
+        f"unnest({literal(names)}) as feature, unnest([{values}]) as category"
+        if names
+        else "null::varchar as feature, null::varchar as category"
+    )
+    con.execute(
+        f"create or replace view features.categories as select user_id, cutoff_at, {listed} "
+        f"from features.matrix{'' if names else ' limit 0'}"
+    )
+    comment = "the features that are words, one row per user, cutoff and feature"
+    con.execute(f"comment on view features.categories is {literal(comment)}")
+    describe.comment_columns(con, "features", "categories")
+
+
 def feature_columns(
     con: duckdb.DuckDBPyConnection, catalog: Catalog
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -140,9 +164,11 @@ def _last_window(task: Task, those: str) -> str:
 
 def build_predictions(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task]) -> None:
     """Cut `predictions.scored` into one table per task, and drop those of tasks no longer asked."""
-    wanted = {task.name for task in tasks} | {score_history.TABLE} | {
-        file.name for file in catalog.files.values() if file.schema == "predictions"
-    }
+    wanted = (
+        {task.name for task in tasks}
+        | {score_history.TABLE, outcomes.TABLE}
+        | {file.name for file in catalog.files.values() if file.schema == "predictions"}
+    )
     for (name,) in con.execute(
         "select table_name from duckdb_tables() where schema_name = 'predictions' "
         "and database_name = current_database()"

@@ -6,7 +6,9 @@ from behavsql.config import INBOX, Config
 from behavsql.errors import SourceError
 
 # What is no sign of a wrong mapping, however much of it there is.
-EXPECTED = "('duplicate', 'outside_since_until', 'too_late', 'bot', 'bot_behaviour', 'unlisted_question')"
+EXPECTED = (
+    "('duplicate', 'outside_since_until', 'too_late', 'bot', 'bot_behaviour', 'unlisted_question')"
+)
 # A list bought elsewhere tells of others too; but if of nobody here, its ids are not ours.
 OTHERS = "or rule = 'unknown_user' and count_kept > 0"
 
@@ -37,6 +39,27 @@ def check_rejected(con: duckdb.DuckDBPyConnection, config: Config) -> None:
                 f'source "{source}": {share:.1%} of {read:,} rows cannot be used ({told}); allowed is '
                 f"max_rejected_share = {most}. Mend the mapping, or raise the setting."
             )
+
+
+def remember(con: duckdb.DuckDBPyConnection, run_id: int) -> None:
+    """Keep the account of this run in `meta.quality`, if it is not that of the newest one there."""
+    con.execute("delete from meta.quality where run_id = ?", [run_id])
+    con.execute(
+        """insert into meta.quality by name
+           with now as (
+               select source, rule, count_rows_removed,
+                   max(count_rows_in) over (partition by source) as count_rows_read,
+               from staging.ledger
+           )
+           select ? as run_id, now()::timestamp as built_at, now.*,
+           from now
+           where (source, rule, count_rows_removed, count_rows_read) not in (
+               select (source, rule, count_rows_removed, count_rows_read) from meta.quality
+               where run_id = (select max(run_id) from meta.quality)
+           )
+           order by source, rule""",
+        [run_id],
+    )
 
 
 def told(con: duckdb.DuckDBPyConnection, table: str) -> str:

@@ -125,6 +125,16 @@ def embed(run: "Run", step: Step) -> int:
     return pretrained.embed(run.con, run.config)
 
 
+def watch(run: "Run", step: Step) -> int:
+    """Compare who is asked now with who was learned from; the bins that were counted."""
+    from behavsql import drift, generated, model_tables
+
+    model_tables.prepare(run.con)  # of a warehouse that was built before there was such a step
+    generated.build_categories(run.con, run.catalog)
+    asked = [task for task in tasks.ready(run.con) if task.name in trained(run)]
+    return drift.watch(run.con, asked, run.config.settings)
+
+
 VERBS = {
     "pretrain": pretrain,
     "embed": embed,
@@ -132,6 +142,7 @@ VERBS = {
     "score": score,
     "compile": compile_,
     "live": live,
+    "watch": watch,
 }
 
 

@@ -8,9 +8,10 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from behavsql import shown_tables
+from behavsql import drift, shown_tables
 from behavsql.config import Settings
 from behavsql.frames import Asked
+from behavsql.gains import gains
 from behavsql.metrics import DIRECTION, evaluate, intervals
 from behavsql.plan.changes import Parts
 from behavsql.quoting import identifier
@@ -34,10 +35,19 @@ create table if not exists models.models (
     is_champion boolean, is_published boolean, reason varchar, calibration varchar,
     threshold double, count_train_rows bigint, count_features integer, train_seconds double,
     params varchar, feature_digests varchar, trained_at timestamp, scored_at timestamp,
-    is_worse_on_test boolean, score_microseconds double, count_bytes bigint
+    is_worse_on_test boolean, score_microseconds double, count_bytes bigint,
+    train_from timestamp, train_until timestamp
 );
 create table if not exists models.metrics (
     model_id varchar, split varchar, metric varchar, value double, low double, high double
+);
+create table if not exists models.gains (
+    model_id varchar, decile integer, value double, low double, high double
+);
+create table if not exists models.backtest (
+    task varchar, model varchar, cutoff_at timestamp, trained_until timestamp,
+    count_train_rows bigint, count_questions bigint, metric varchar, value double, low double,
+    high double, roc_auc double, predicted_mean double, observed_mean double
 );
 create table if not exists models.left_out (task varchar, model varchar, reason varchar);
 create table if not exists models.importance (
@@ -65,7 +75,8 @@ _NOT_SHOWN = frozenset({"models", "parity", "scores"})  # have a task and a mode
 _LATER_COLUMNS = {
     "models.feature_digests": "varchar", "models.scored_at": "timestamp",
     "models.is_worse_on_test": "boolean", "models.score_microseconds": "double",
-    "models.count_bytes": "bigint", "features.is_kept": "boolean", "features.reason": "varchar",
+    "models.count_bytes": "bigint", "models.train_from": "timestamp",
+    "models.train_until": "timestamp", "features.is_kept": "boolean", "features.reason": "varchar",
 }  # fmt: skip
 
 
@@ -104,6 +115,7 @@ def store(
             task.kind, label, one.score[test], users, one.threshold, seed=settings.seed
         )
         _store_metrics(con, model_id, "test", found, spread)
+        _store_gains(con, model_id, label, one.score[test], one.raw[test], users, settings.seed)
         on_test[one.model.name] = (found, spread)
         rows = [(model_id, name, share, rank) for rank, (name, share) in
                 enumerate(one.model.importance().items(), 1)]  # fmt: skip
@@ -127,6 +139,7 @@ def _store_model(
     one: "Trained", champion: "Trained", published: "Trained", learned: dict[str, Parts], size: int,
 ) -> None:  # fmt: skip
     scored = max(int((~asked.split("train")).sum()), 1)
+    learned_at = asked.keys.filter(pl.Series(asked.split("train")))["cutoff_at"]
     row = {
         "model_id": model_id, "task": task.name, "model": one.model.name,
         "family": one.model.family, "version": version, "is_champion": one is champion,
@@ -136,6 +149,7 @@ def _store_model(
         "count_features": asked.table.features.width, "train_seconds": round(one.seconds, 3),
         "params": json.dumps(one.model.params()), "feature_digests": json.dumps(learned),
         "score_microseconds": round(one.score_seconds / scored * 1e6, 3), "count_bytes": size,
+        "train_from": learned_at.min(), "train_until": learned_at.max(),
     }  # fmt: skip
     con.execute(
         f"insert into models.models ({', '.join(row)}, trained_at, scored_at) "
@@ -166,7 +180,7 @@ def _is_worse(metric: str, references: list[dict], spread: dict) -> bool:
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
     """Create the `models` tables where they are missing; `models.scores` has the ids' own type."""
-    con.execute(_TABLES + PRETRAINED)
+    con.execute(_TABLES + PRETRAINED + drift.TABLES)
     shown_tables.prepare(con)
     for name, type_ in _LATER_COLUMNS.items():
         table, column = name.split(".")
@@ -192,7 +206,7 @@ def forget(con: duckdb.DuckDBPyConnection, task: str) -> int:
     last = con.execute("select coalesce(max(version), 0) from models.models where task = ?", [task])
     version = last.fetchall()[0][0]
     owned = "(select model_id from models.models where task = ?)"
-    for table in ("metrics", "importance", "artifacts"):
+    for table in ("metrics", "importance", "artifacts", "gains"):
         con.execute(f"delete from {identifier('models', table)} where model_id in {owned}", [task])
     shown_tables.forget(con, task, _NOT_SHOWN)
     con.execute("delete from models.left_out where task = ?", [task])
@@ -248,6 +262,12 @@ def _store_scores(
         "insert into models.scores by name from new_scores order by split, user_id, cutoff_at"
     )
     con.unregister("new_scores")
+
+
+def _store_gains(con: duckdb.DuckDBPyConnection, model_id: str, *told: object) -> None:
+    found = [[None if np.isnan(end) else end for end in row] for row in gains(*told)]
+    rows = [(model_id, decile, *row) for decile, row in enumerate(found, 1)]
+    con.executemany("insert into models.gains values (?, ?, ?, ?, ?)", rows)
 
 
 def _store_metrics(

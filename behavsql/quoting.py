@@ -1,7 +1,7 @@
 """The one place where names and values become SQL text."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def identifier(*parts: str) -> str:
@@ -23,7 +23,7 @@ def backquoted(*parts: str) -> str:
 
 
 def literal(value: object) -> str:
-    """Write a Python value as a SQL literal; None is NULL, a list becomes a list.
+    """Write a Python value as a SQL literal; None is NULL, a list becomes a list, a dict a struct.
 
     Floats keep every bit (exponent form, because `0.1` would be a DECIMAL).
 
@@ -42,6 +42,9 @@ def literal(value: object) -> str:
         return f"{value:.17e}"
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, Mapping):
+        fields = (f"{literal(name)}: {literal(item)}" for name, item in value.items())
+        return "{" + ", ".join(fields) + "}"
     if isinstance(value, Iterable):
         return "[" + ", ".join(literal(item) for item in value) + "]"
     raise TypeError(f"no SQL literal for {type(value).__name__}")

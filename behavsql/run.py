@@ -13,6 +13,7 @@ from behavsql import (
     learned,
     ledger,
     model_steps,
+    outcomes,
     plan,
     score_history,
     tasks,
@@ -250,6 +251,7 @@ class Run:
             rows = transform.run_file(self.con, step.file)
         if step.name == "staging.ledger":
             ledger.check_rejected(self.con, self.config)
+            ledger.remember(self.con, self.run_id)
         return rows
 
     def _resolve(self, step: Step) -> int:
@@ -300,8 +302,13 @@ class Run:
         asked = [task for task in tasks.ready(self.con) if task.name in trained]
         generated.build_predictions(self.con, self.catalog, asked)
         generated.build_customers(self.con, asked)
-        score_history.add(self.con)
         return self.con.execute("select count(*) from main.customers").fetchall()[0][0]
+
+    def _remember(self, step: Step) -> int:
+        """Add the scores of now to the history, and judge those whose time has come; how many."""
+        score_history.add(self.con)
+        transform.set_params(self.con, plan.all_params(self.con, self.config))
+        return outcomes.judge(self.con, self.catalog, tasks.ready(self.con))
 
     def _publish(self, step: Step, found: Cause) -> None:
         started = time.perf_counter()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import duckdb
 import numpy as np
 
-from behavsql import ensembles, frames, model_tables, selection, tuning
+from behavsql import drift, ensembles, frames, model_tables, selection, tuning
 from behavsql.budget import Budget
 from behavsql.calibration import Calibrator
 from behavsql.compile import profile
@@ -81,6 +81,7 @@ def train_task(
             f"max_train_rows = {settings.max_train_rows:,}"
         )
     measured = profile.measure(con, asked.table.rows(asked.split("train")).features)
+    frozen = drift.freeze(asked.table.rows(asked.split("train")).features)
     selected = selection.select(asked, settings, progress) if settings.select_features else None
     asked = selected.applied(asked) if selected else asked
     left_out: dict[str, str] = {}
@@ -93,6 +94,7 @@ def train_task(
     progress.say(f"  {task.name}: {_verdict(champion, published)}")
     before = _on_test(con, task)
     profile.store(con, task.name, measured, selected)
+    drift.store(con, task.name, frozen)
     model_tables.store(con, task, asked, trained, champion, published, settings, learned)
     model_tables.store_left_out(con, task.name, left_out)
     if told := _worse_than_before(task, before, _on_test(con, task)):

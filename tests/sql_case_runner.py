@@ -21,6 +21,7 @@ or 0 if its name starts with `count_`. Numbers are SQL expressions (`1/3`), `nul
 is made, by its own file, of those that are.
 """
 
+import json
 import math
 import re
 import tempfile
@@ -31,7 +32,19 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import config, generated, ingest, live, model_tables, plan, section, tasks, transform
+from behavsql import (
+    config,
+    generated,
+    ingest,
+    live,
+    model_tables,
+    outcomes,
+    plan,
+    score_history,
+    section,
+    tasks,
+    transform,
+)
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.quoting import identifier, literal
@@ -142,6 +155,10 @@ def built_columns() -> dict[str, dict[str, str]]:
             if file.stage_number == 6 and not _exists(con, "features.matrix"):
                 generated.build_matrix(con, catalog(), tasks.ready(con))
                 model_tables.prepare(con)
+            if file.stage_number == 7 and not _exists(con, "predictions.history"):
+                score_history.add(con)
+                outcomes.prepare(con)
+                generated.build_categories(con, catalog())
             transform.run_file(con, file)
         live.create(con, catalog(), project)
         generated.build_predictions(con, catalog(), tasks.ready(con))
@@ -245,6 +262,8 @@ def _params(texts: dict[str, str]) -> dict[str, object]:
     for name, text in texts.items():
         if text in ("true", "false"):
             values[name] = text == "true"
+        elif text.startswith("["):
+            values[name] = json.loads(text)
         elif re.fullmatch(r"\d{4}-.*", text):
             values[name] = datetime.fromisoformat(text)
         elif re.fullmatch(r"[\d.e]+", text):
@@ -267,7 +286,7 @@ def _create(table: str, grid: Grid) -> str:
         for name, type_ in types.items()
     )
     place = identifier(*table.split("."))
-    made = f"create table {place} ({listed});"
+    made = f"create or replace table {place} ({listed});"
     columns = ", ".join(identifier(column) for column in grid.columns)
     for number, row in enumerate(grid.rows):
         named = zip(row, grid.columns, strict=True)

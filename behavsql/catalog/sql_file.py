@@ -13,7 +13,10 @@ from behavsql.catalog.sql_header import MACROS, Header, digest, read_header, tok
 from behavsql.errors import SqlFileError, nearest
 
 # Made by the runner from the feature files, so only later stages can read them.
-GENERATED = frozenset({"features.matrix", "features.latest", "features.sequences"})
+GENERATED = frozenset({
+    "features.matrix", "features.latest", "features.sequences", "features.categories",
+    "predictions.history", "predictions.outcomes",
+})  # fmt: skip
 
 _STAGE = re.compile(r"\d+_[a-z]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -27,6 +27,10 @@ create table if not exists meta.builds (
     fingerprint varchar, parents varchar, count_rows bigint, seconds double, built_at timestamp,
     parts varchar, inputs varchar, results varchar
 );
+create table if not exists meta.quality (
+    run_id bigint, built_at timestamp, source varchar, rule varchar, count_rows_read bigint,
+    count_rows_removed bigint
+);
 """
 # Warehouses of earlier versions lack these.
 _LATER_COLUMNS = {

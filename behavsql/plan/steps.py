@@ -15,6 +15,7 @@ from behavsql.plan.changes import Parts, digest, text
 from behavsql.plan.source_parts import source_parts
 
 BEFORE_MODELS = 5  # the last stage that is built before training
+PREDICTIONS = 6  # the stage of what the published models say of who is asked now
 JUDGE = "judge tasks"
 TELLS = ("train", "score")  # verbs that make models speak
 OF_MODELS = (*TELLS, "compile")  # verbs of one task's models
@@ -27,6 +28,14 @@ VERDICTS = "verdicts"  # its result: which tasks are asked
 # Settings that an ingest and meta.tasks find out: parameter -> the result that holds it.
 PRETRAIN, EMBEDDINGS = "pretrain", "features.embeddings"  # steps; the latter's table too
 PRETRAINED = "pretrained"  # read by trainings, named by no step: what a model was fitted from stays
+ECONOMICS = "economics"  # the parameter that only reports read
+WATCH, REMEMBER = "models.latest_bins", "predictions.history"
+# Tables that a step makes beside the one it is called after.
+MADE_WITH = {
+    "features.latest": "features.matrix", "features.sequences": "features.matrix",
+    "features.categories": WATCH, "models.label_rates": WATCH,
+    "predictions.outcomes": REMEMBER, "meta.quality": "staging.ledger",
+}  # fmt: skip
 SIMILAR_USERS = "similar_users"  # the function that reads it
 FOUND_PARAMS = {"latest_possible_at": "raw.clock", "bucket": "meta.clock"}
 
@@ -80,6 +89,7 @@ def settings_params(config: Config) -> dict[str, object]:
         "max_quantity": chosen.max_quantity,
         "has_locations": any(source.columns.latitude for source in config.source),
         "has_screen_time": any(source.columns.screen_time for source in config.source),
+        ECONOMICS: config.valued(),
     }
 
 
@@ -132,10 +142,25 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     compiled = [f"compile {file.name}" for file in asked]
     read = ("features.matrix", "meta.tasks", "meta.clock", VERDICTS, *compiled)
     yield Step("live.views", "live", read, _live_parts(catalog, config) | package)
-    yield from (step for step in tables if step.file.stage_number > BEFORE_MODELS)
+    said = [step for step in tables if step.file.stage_number > BEFORE_MODELS]
+    yield from (step for step in said if step.file.stage_number <= PREDICTIONS)
+    yield from _looking_back(asked, package)
+    yield from (step for step in said if step.file.stage_number > PREDICTIONS)
     read = ("predictions.scored", "staging.users", "meta.tasks", VERDICTS)
     yield Step("main.customers", "present", read, package)
     yield Step("publish", "publish", (), {"settings.publish_mode": config.settings.publish_mode})
+
+
+def _looking_back(asked: list[SqlFile], package: Parts) -> Iterable[Step]:
+    """What is asked of models that have spoken: who they speak of now, and what became of it."""
+    labels = [file.table for file in asked]
+    fitted = [f"fitted[{file.name}]" for file in asked]
+    read = ("features.matrix", "cutoffs.populations", "meta.tasks", "meta.clock", *labels)
+    yield Step(WATCH, "watch", (*read, VERDICTS, *fitted), package)
+    # A label is asked of moments that no table of labels has: it hangs on what its file reads.
+    below = {name for file in asked for name in file.inputs} - {content.WINDOWS}
+    read = ("predictions.scored", "staging.users", "meta.tasks", "meta.clock", *labels)
+    yield Step(REMEMBER, "remember", (*read, *sorted(below - {*read}), VERDICTS), package)
 
 
 def _is_enabled(task: str, config: Config) -> bool:
@@ -153,12 +178,12 @@ def _sql_step(file: SqlFile, catalog: Catalog, config: Config, models: list[str]
         parts["settings.max_rejected_share"] = text(config.settings.max_rejected_share)
     reads: list[str] = []
     for name in content.slices_read(file):
-        if name.startswith("models."):
+        if name in (WATCH, *MADE_WITH):
+            reads.append(MADE_WITH.get(name, name))
+        elif name.startswith("models."):
             reads += models
         elif name.startswith("meta.") and file.stage_number > BEFORE_MODELS:
             reads += ["meta.tasks", "meta.clock", VERDICTS]
-        elif name in ("features.latest", "features.sequences"):
-            reads.append("features.matrix")
         else:
             reads.append(name)
     reads += [FOUND_PARAMS[name] for name in file.params if name in FOUND_PARAMS]
@@ -169,7 +194,10 @@ def _live_parts(catalog: Catalog, config: Config) -> Parts:
     """What the live views say: the SQL files, the settings these read, the words for roles."""
     files = [file for file in catalog.files.values() if file.stage_number <= BEFORE_MODELS]
     told = [(file.table, file.digest) for file in (*catalog.macros, *files)]
-    params = {f"settings.{name}": text(value) for name, value in settings_params(config).items()}
+    params = {
+        f"settings.{name}": text(value) for name, value in settings_params(config).items()
+        if name != ECONOMICS
+    }  # fmt: skip
     return {"sql files": digest(told), "types": digest(config.roles())} | params
 
 
