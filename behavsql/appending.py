@@ -13,6 +13,7 @@ from behavsql.input import arrivals, bots, loads, refused_lines, sources, weblog
 from behavsql.input.arrivals import Arrivals
 from behavsql.input.mapping import day_zone, from_zone, in_zone
 from behavsql.input.sources import Scan
+from behavsql.privacy import entering, key, register
 from behavsql.quoting import identifier, literal
 from behavsql.source import Source
 
@@ -36,12 +37,16 @@ def append(
             "select source, any_value(columns) from raw.loads group by source"
         ).fetchall()
     }
+    secret = register.key_of(config)
     con.execute("begin")
     try:
-        for source in config.source:
-            if source.name in news.files:
-                before = None if source.name == INBOX else late_before
-                _append_source(con, config, source, news, known, before)
+        with key.installed(con, secret):
+            for source in config.source:
+                if source.name in news.files:
+                    before = None if source.name == INBOX else late_before
+                    _append_source(con, config, source, news, known, before)
+            if reason := entering.outgrown(con, config):
+                raise NotAppendable(reason)
         con.execute("delete from raw.clock")
         con.execute("insert into raw.clock values (?)", [tomorrow()])
         loads.show(con)
@@ -58,6 +63,7 @@ def _append_source(
     known: dict[str, dict[str, str]], late_before: datetime | None,
 ) -> None:  # fmt: skip
     scan = _scanned(con, config, source, news.files[source.name], known)
+    scan = entering.entering(con, config, {source.name: scan}, entering.newest(con))[source.name]
     fields = ingest.attribute_types([
         (other, Scan("", known.get(other.name, scan.types), []))
         for other in config.source if other.is_events
@@ -130,7 +136,8 @@ def _check(con: duckdb.DuckDBPyConnection, source: Source, scan: Scan, whole: li
             raise NotAppendable(
                 f"source {source.name}: {column} is no longer a whole number in every row"
             )
-    if not con.execute(f"select 1 from {ARRIVING} limit 1").fetchall():
+    is_empty = not con.execute(f"select 1 from {ARRIVING} limit 1").fetchall()
+    if is_empty and not entering.has_withheld(con, source.name):
         raise SourceError(
             f'{scan.files[0]}: source "{source.name}" has a header but no rows; allowed is at least one. '
             f"Check the file, or its delimiter."

@@ -31,6 +31,7 @@ with
 rejected as (select source, count(*) as n from staging.rejected group by source),
 events as (select source, count(*) as n from staging.events group by source),
 lines as (select source, count(*) as n from raw.lines group by source),
+withheld as (select source, sum(count_rows) as n from raw.withheld group by source),
 inputs as (
     select source, any_value(kind) as kind, sum(count_rows) as n from raw.sources group by source
 ),
@@ -39,14 +40,15 @@ accounts as (
         max(count_kept) as count_kept
     from staging.ledger group by source
 )
-select inputs.source, inputs.n + coalesce(lines.n, 0), accounts.count_in, accounts.count_removed,
-    coalesce(rejected.n, 0), accounts.count_kept,
+select inputs.source, inputs.n + coalesce(lines.n, 0) + coalesce(withheld.n, 0), accounts.count_in,
+    accounts.count_removed, coalesce(rejected.n, 0) + coalesce(withheld.n, 0), accounts.count_kept,
     if(inputs.kind = 'events', coalesce(events.n, 0), accounts.count_kept)
 from inputs
 left join accounts on accounts.source = inputs.source
 left join rejected on rejected.source = inputs.source
 left join events on events.source = inputs.source
 left join lines on lines.source = inputs.source
+left join withheld on withheld.source = inputs.source
 order by inputs.source
 """
 

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from behavsql import contradictions, fact_settings
 from behavsql.errors import ConfigError, nearest
+from behavsql.privacy.settings import Privacy, problem_of_watermark
 from behavsql.roles import DEFAULT_TYPES, ROLES
 from behavsql.section import Duration, Section, refuse
 from behavsql.source import Columns, Source
@@ -80,6 +81,7 @@ class Config(Section):
     types: dict[str, Literal[ROLES]] = {}
     tasks: dict[str, TaskSettings] = {}
     economics: Economics | None = None
+    privacy: Privacy = Privacy()
     attribution: str = ""  # whom to thank for the data; printed by the build
     folder: Path = Field(Path(), exclude=True)
     origin: str = Field(FILE_NAME, exclude=True)
@@ -99,6 +101,10 @@ class Config(Section):
             raise ValueError('no source of kind "events"; predictions need one')
         refuse(contradictions.of_settings(self.settings))
         refuse(contradictions.of_economics(self))
+        for source in self.source:
+            source._is_pseudonymous = self.privacy.pseudonyms
+            if source.is_pseudonymous and (problem := problem_of_watermark(source)):
+                raise ValueError(problem)
         return self
 
     @property
@@ -194,8 +200,10 @@ def _explain(error: ValidationError) -> str:
 
 
 def _keys_at(location: tuple) -> list[str]:
-    sections = {"settings": Settings, "source": Source, "tasks": TaskSettings,
-                "economics": Economics}  # fmt: skip
+    sections = {
+        "settings": Settings, "source": Source, "tasks": TaskSettings, "economics": Economics,
+        "privacy": Privacy,
+    }  # fmt: skip
     if not location:
         return [key for key in Config.model_fields if not Config.model_fields[key].exclude]
     if "columns" in location:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from behavsql import event_settings, fact_settings
 from behavsql.databases import address
 from behavsql.errors import nearest
+from behavsql.privacy import settings as privacy_settings
 
 if TYPE_CHECKING:
     from behavsql.config import Config, Settings
@@ -60,6 +61,7 @@ def of_source(source: "Source") -> Iterator[str]:
                 f'{name} of kind "{source.kind}" sets {key} = {getattr(source, key)}; {what} '
                 f'stands in a source of kind "{kind}"'
             )
+    yield from privacy_settings.contradictions(source, name)
     if source.decimal == source.delimiter:
         yield f'{name} sets "{source.decimal}" both as decimal and as delimiter; change one'
 

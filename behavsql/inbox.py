@@ -21,6 +21,8 @@ import duckdb
 from behavsql.config import INBOX, Config
 from behavsql.database_file import PRIVATE, DamagedError, keeping_writers_out, open_file, sync
 from behavsql.errors import LockedError, WarehouseError
+from behavsql.privacy import archive
+from behavsql.privacy.key import FORM
 from behavsql.quoting import literal
 from behavsql.source import Columns, Source
 from behavsql.warehouse import Warehouse
@@ -77,9 +79,13 @@ def create(con: duckdb.DuckDBPyConnection, config: Config) -> None:
         con.execute("select column_name, column_type from (describe staging.events)").fetchall()
     )
     defaults = {"event_type": literal(default_type(config)), "inserted_at": NOW}
+    # An id written here would stand in the file: nothing but a pseudonym is taken.
+    form = f"regexp_matches(user_id, {literal(FORM)})"
+    checks = {"user_id": f" check ({form})"} if config.privacy.pseudonyms else {}
     columns = ", ".join(
         f"{name} {own.get(name, type_)}"
         + (f" default {defaults[name]}" if name in defaults else "")
+        + checks.get(name, "")
         for name, type_ in TYPES.items()
     )
     con.execute(f"create schema if not exists live; create or replace table live.inbox ({columns})")
@@ -185,6 +191,7 @@ def _find(con: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> int:
         ) from None
     except duckdb.Error as error:
         raise DamagedError(f"live.inbox: cannot be read: {_first(error)}") from None
+    archive.screen(con, warehouse, "inserted")
     _read_archive(con, warehouse.inbox)
     con.execute(
         f"create or replace temp table news as select inserted.* from inserted "

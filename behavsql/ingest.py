@@ -9,6 +9,7 @@
     raw.loads    each load: which row of its source it begins with, and what came too late in it
     raw.items, raw.users    facts about them, with the times they hold (input/facts.py)
     raw.files    the files that were read, and what was in them (arrivals.py)
+    raw.withheld how many rows did not enter at all, by rule (privacy/entering.py)
     raw.lines    lines of a text file that have another shape than the rest
     raw.sources  one row per source: rows, where its rows start, resolution, deduplication
     raw.types    the source's words and their roles
@@ -31,6 +32,7 @@ from behavsql.input.mapping import (
     in_zone,
 )
 from behavsql.input.sources import Scan
+from behavsql.privacy import entering, key, register
 from behavsql.quoting import identifier
 from behavsql.source import Source
 
@@ -54,6 +56,7 @@ create or replace table raw.files (
 );
 create or replace table raw.clock (latest_possible_at timestamp);
 create or replace table raw.bots (user_agent varchar);
+create or replace table raw.withheld (source varchar, rule varchar, count_rows bigint);
 """
 
 
@@ -62,11 +65,17 @@ def ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
 
     Raises SourceError naming the source, the file and what is wrong with it.
     """
+    with key.installed(con, register.key_of(config)):
+        return _ingest(con, config)
+
+
+def _ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
     con.execute(_TABLES)
     con.execute("insert into raw.clock values (?)", [tomorrow()])
     con.executemany("insert into raw.types values (?, ?)", list(config.roles().items()))
     events = [source for source in config.source if source.is_events]
     scans = {source.name: sources.scan(con, config, source) for source in config.source}
+    scans = entering.entering(con, config, scans)
     fields = attribute_types([(source, scans[source.name]) for source in events])
     for table in ("items", "users"):
         told = [source for source in config.source if fact_settings.table_of(source) == table]
@@ -247,9 +256,10 @@ def _note_source(
     first, row = loads.first_rows(con, load)
     count = "select count(*) from raw.loaded where rowid >= ?"
     rows = con.execute(count, [first]).fetchall()[0][0]
-    if rows == 0 and source.kind == "weblog":
+    is_empty = rows == 0 and not entering.has_withheld(con, source.name)
+    if is_empty and source.kind == "weblog":
         raise weblogs.nothing_read(source, scan.files[0])
-    if rows == 0:
+    if is_empty:
         raise SourceError(
             f'{scan.files[0]}: source "{source.name}" has a header but no rows; allowed is at least one. '
             f"Check the file, or its delimiter."

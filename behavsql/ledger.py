@@ -7,7 +7,8 @@ from behavsql.errors import SourceError
 
 # What is no sign of a wrong mapping, however much of it there is.
 EXPECTED = (
-    "('duplicate', 'outside_since_until', 'too_late', 'bot', 'bot_behaviour', 'unlisted_question')"
+    "('duplicate', 'outside_since_until', 'too_late', 'bot', 'bot_behaviour', 'unlisted_question', "
+    "'no_consent', 'forgotten', 'past_retention')"
 )
 # A list bought elsewhere tells of others too; but if of nobody here, its ids are not ours.
 OTHERS = "or rule = 'unknown_user' and count_kept > 0"

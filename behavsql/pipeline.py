@@ -20,6 +20,7 @@ from behavsql.models import MODELS, REFERENCES, model_class
 from behavsql.plan import records
 from behavsql.plan.records import History
 from behavsql.plan.steps import Goal, Step
+from behavsql.privacy import archive, register
 from behavsql.progress import Progress
 from behavsql.quoting import literal
 from behavsql.run import Run
@@ -263,9 +264,11 @@ def _opened(
     warehouse: Warehouse, config: Config, full: bool, progress: Progress
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, str]]]:
     """The build database, and what is lost of the last build; `full` makes room for a new one."""
+    register.note_key(config)
     for done in warehouse.set_aside_damaged() if full else ():
         progress.say(done)
     inserted = inbox.news(inbox.absorb(warehouse, progress.say))
+    archive.clean(warehouse)
     lost = warehouse.lost() | inserted  # before opening, which makes the files that are not there
     with warehouse.building(config) as con:
         yield con, lost

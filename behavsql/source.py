@@ -2,10 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
 from behavsql import contradictions
 from behavsql.input import log_format, shapes
+from behavsql.privacy.settings import Coarsening
 from behavsql.section import Moment, Section, refuse
 
 
@@ -80,6 +81,10 @@ class Source(Section):
     features: list[str] = []  # facts that models may learn from; of a survey: its questions
     texts: list[str] = []  # of items: descriptions, beside the title
     vectors: list[str] = []  # of items: lists of numbers, of images for example
+    drop: list[str] = []  # columns that are not read into any file of ours
+    coarsen: dict[str, Coarsening] = {}  # column -> how much of it is kept
+
+    _is_pseudonymous: bool = PrivateAttr(False)  # as [privacy] says, for all sources
 
     @property
     def has_dates(self) -> bool:
@@ -89,6 +94,11 @@ class Source(Section):
     def is_events(self) -> bool:
         """Whether its rows are what users did, and not facts about users or items."""
         return self.kind in ("events", "weblog", "app")
+
+    @property
+    def is_pseudonymous(self) -> bool:
+        """Whether its users get pseudonyms as it is read."""
+        return self._is_pseudonymous
 
     @property
     def words(self) -> dict[str, str]:

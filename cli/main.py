@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from behavsql.cli import shell, upkeep
+from behavsql.cli import privacy, shell, upkeep
 from behavsql.cli.failures import Failsafe
 from behavsql.cli.options import (
     AtUnit,
@@ -44,6 +44,7 @@ app = typer.Typer(
 app.add_typer(sql_app, name="sql")
 app.add_typer(shell.app)
 app.add_typer(upkeep.app)
+app.add_typer(privacy.app)
 
 
 def _version(wanted: bool) -> None:

@@ -147,6 +147,12 @@ def test_the_readme_config_is_accepted(tmp_path: Path) -> None:
     assert loaded.tasks["purchase"].horizon.days == 14
 
 
+def test_the_readme_config_of_privacy_is_accepted(tmp_path: Path) -> None:
+    text = re.search(r"<!-- privacy -->\n```toml\n(.*?)```", README, re.DOTALL)[1]
+    (tmp_path / "behavsql.toml").write_text(text)
+    assert config.load(tmp_path / "behavsql.toml").privacy.pseudonyms
+
+
 def test_withdrawals_become_dropout_events_as_the_readme_says(tmp_path: Path) -> None:
     text = re.search(r"<!-- config courses -->\n```toml\n(.*?)```", README, re.DOTALL)[1]
     (tmp_path / "behavsql.toml").write_text(text)

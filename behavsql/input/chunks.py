@@ -1,6 +1,7 @@
 """What a database answers, written to Parquet files of a size that memory holds."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from behavsql.databases import Column
 from behavsql.errors import SourceError
 from behavsql.input import landed
 from behavsql.input.landed import Index, Part
+from behavsql.privacy.landing import Screen
 from behavsql.quoting import identifier, literal
 
 if TYPE_CHECKING:
@@ -29,9 +31,10 @@ class Chunks:
         columns: dict[str, Column],
         index: Index,
         mark: str | None,
+        screen: Screen,
     ) -> None:
         self.con, self.folder, self.columns, self.index = con, folder, columns, index
-        self.mark = mark
+        self.mark, self.screen = mark, screen
         self.count_read = self.count_written = 0
         self.near = ""  # condition: a row may be one of those that are there already
         self.is_exact = True  # whether it says that the row is at the watermark
@@ -99,12 +102,11 @@ class Chunks:
     def _write(self, table: "pa.Table", is_ordered: bool) -> Part | None:
         """None where every row was there already."""
         self._arrive(table)
-        if not is_ordered:
-            return self._put(None, None)
-        low, high = self._ends(table.num_rows)
-        if self.near and not self._take_out():
+        low, high = self._ends(table.num_rows) if is_ordered else (None, None)
+        forgotten = self.screen.leave_out(self.con, "chunk")
+        if is_ordered and self.near and not self._take_out():
             return None
-        return self._put(low, high)
+        return self._put(low, high, forgotten)
 
     def _arrive(self, table: "pa.Table") -> None:
         landed_as = ", ".join(
@@ -112,9 +114,8 @@ class Chunks:
         )
         self.con.register("arrived", table)
         try:
-            self.con.execute(
-                f"create or replace temp table chunk as select {landed_as} from arrived"
-            )
+            rows = self.screen.relation(self.con, f"(select {landed_as} from arrived)")
+            self.con.execute(f"create or replace temp table chunk as {rows}")
         finally:
             self.con.unregister("arrived")
 
@@ -146,8 +147,9 @@ class Chunks:
         )
         return self.con.execute("select count(*) from chunk").fetchall()[0][0]
 
-    def _put(self, low: str | None, high: str | None) -> Part:
+    def _put(self, low: str | None, high: str | None, forgotten: int = 0) -> Part:
         part = landed.new_part(self.con, self.folder, self.index, "chunk", low, high)
+        part = replace(part, count_forgotten=forgotten)
         self.count_written += part.count_rows
         return part
 

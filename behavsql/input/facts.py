@@ -14,7 +14,7 @@ from behavsql.errors import SourceError
 from behavsql.fact_settings import PRICE
 from behavsql.input import fact_times, refused_lines, sources
 from behavsql.input.amounts import amount
-from behavsql.input.mapping import text, user_key
+from behavsql.input.mapping import text, user_id
 from behavsql.input.sources import Scan, listed
 from behavsql.quoting import identifier, literal
 from behavsql.source import Source
@@ -74,7 +74,7 @@ def _insert(
 def _columns(source: Source, scan: Scan) -> dict[str, str]:
     """Name in the raw table -> SQL over the source's own columns."""
     columns, types = source.columns, scan.types
-    user = user_key(columns.user_parts, types) if columns.user_parts else "null"
+    user = user_id(source, types) if columns.user_parts else "null"
     price, unread = "null", "null"
     if _tells_price(source):
         price, unread = amount(columns.price, types[columns.price], source.decimal)

@@ -10,7 +10,7 @@ name is the rest of a read that was stopped.
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -33,6 +33,7 @@ class Part:
     content: int  # sum of the rows' hashes: the same for the same rows in another order
     low: str | None = None
     high: str | None = None
+    count_forgotten: int = 0  # rows of forgotten users that were left out
 
 
 @dataclass
@@ -112,7 +113,10 @@ def remove_rows(con: duckdb.DuckDBPyConnection, folder: Path, condition: str) ->
         if count:
             removed += count
             left = f"(from {relation} where ({condition}) is not true)"
-            part = new_part(con, folder, index, left, part.low, part.high)
+            part = replace(
+                new_part(con, folder, index, left, part.low, part.high),
+                count_forgotten=part.count_forgotten + count,
+            )
         parts.append(part)
     if removed:
         index.parts = parts

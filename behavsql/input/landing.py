@@ -21,6 +21,9 @@ from behavsql.input.chunks import Chunks
 from behavsql.input.landed import Index, Part
 from behavsql.input.sources import first_line
 from behavsql.plan.changes import digest
+from behavsql.privacy import columns as private
+from behavsql.privacy import key
+from behavsql.privacy.landing import Screen
 from behavsql.progress import Progress
 from behavsql.quoting import literal
 from behavsql.source import Source
@@ -69,6 +72,7 @@ class Landing:
         self.folder = landed.folder_of(config, source)
         self.chunks: Chunks | None = None  # once the database has answered
         self.count_new = 0  # rows of files that are new
+        self.screen = Screen(config, source)
 
     def carry_out(self) -> tuple[int, str]:
         """Rows landed, and where from."""
@@ -83,7 +87,8 @@ class Landing:
                 con.execute(
                     f"set temp_directory = {literal(str(self.folder.parent.parent / 'spill'))}"
                 )
-                self._read(con)
+                with key.installed(con, self.screen.key):
+                    self._read(con)
         except LostError as error:
             raise SourceError(self._lost(error)) from None
         except DatabaseError as error:
@@ -101,7 +106,10 @@ class Landing:
     def _known(self) -> Index:
         """The index, if it is an answer to what is asked now; else an empty one."""
         index, source = landed.read(self.folder), self.source
-        asked = digest(FORMAT, self.address.shown, source.table, source.query, source.watermark)
+        asked = digest(
+            FORMAT, self.address.shown, source.table, source.query, source.watermark,
+            *self.screen.asked,
+        )  # fmt: skip
         landed.tidy(self.folder, index)
         return index if index.asked == asked else Index(asked, following=index.following)
 
@@ -109,7 +117,9 @@ class Landing:
         mark = self.source.watermark
         self.relation = f"{self._named()} as {ALIAS}"
         columns = self._columns()
-        self.chunks = Chunks(con, self.folder, columns, self.index, mark)
+        self.chunks = Chunks(
+            con, self.folder, self.screen.kept(columns), self.index, mark, self.screen
+        )
         missing = "true"
         if mark:
             missing, since = columns[mark].missing, self.index.mark
@@ -162,6 +172,7 @@ class Landing:
             where = f"({own} >= {self._literal(since)} or {own} is null)"
         columns = dict(self.database.columns(self.relation, where))
         sources.check_mapped(self.origin, self.source, self.address.shown, columns)
+        private.check(f"{self.origin}: {self.address.shown}", self.source, columns)
         types = {name: column.type for name, column in columns.items()}
         order = self._order(columns) if self.source.watermark else ""
         if order == "any":  # no value to tell it by

@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from behavsql.input import places
 from behavsql.input.amounts import WHOLE, amount
+from behavsql.privacy.key import sql_pseudonym
 from behavsql.quoting import identifier, literal
 from behavsql.source import Source
 
@@ -24,7 +25,7 @@ def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
         unread.append(too_large)
     return {
         "source": literal(source.name),
-        "user_id": user_key(columns.user_parts, types),
+        "user_id": user_id(source, types),
         "item_id": text(columns.item_id, types),
         "event_type": _word(source),
         "event_at": at,
@@ -54,6 +55,16 @@ def text(column: str | None, types: dict[str, str]) -> str:
     if types[column] == "VARCHAR":
         return f"nullif({name}, '')"
     return f"cast({name} as varchar)"
+
+
+def user_id(source: Source, types: dict[str, str]) -> str:
+    """The user as the raw tables have it: by id, or by pseudonym (see privacy/key.py)."""
+    parts = source.columns.user_parts
+    if not source.is_pseudonymous:
+        return user_key(parts, types)
+    if source.url:  # landed with it, in the place of the first part
+        return text(parts[0], types)
+    return sql_pseudonym(user_key(parts, types))
 
 
 def user_key(parts: list[str], types: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ from behavsql.errors import ConfigError, SourceError, nearest
 from behavsql.input import landed, shapes, weblogs
 from behavsql.input.csv_dialect import dialect
 from behavsql.input.file_kind import check_content
+from behavsql.privacy import columns
 from behavsql.quoting import identifier, literal
 from behavsql.source import Source
 
@@ -133,6 +134,10 @@ def scan(
     check_columns(files, types)
     place = f'{config.origin}: source "{source.name}"'
     check_mapped(place, source, files[0].name, types)
+    if (source.drop or source.coarsen) and not source.url:  # which is landed so
+        columns.check(f"{place}: {files[0].name}", source, types)
+        relation = f"(select {columns.selected(source, types)} from {relation})"
+        relation, types = described(con, relation)
     _check_format(con, config, source)
     return Scan(*_apart(source, relation, types), files)
 

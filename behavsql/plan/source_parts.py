@@ -6,7 +6,9 @@ from behavsql.config import Config
 from behavsql.databases import address
 from behavsql.input import sources
 from behavsql.plan.changes import Parts, digest, text
+from behavsql.privacy.register import Register, needs_key
 from behavsql.source import Source
+from behavsql.warehouse import Warehouse
 
 
 def source_parts(config: Config) -> Parts:
@@ -24,7 +26,23 @@ def source_parts(config: Config) -> Parts:
         parts |= {f"{origin}: {key}": value for key, value in _mapping(source).items()}
     parts |= {f"types.{word}": role for word, role in config.types.items()}
     parts["settings.bots"] = config.settings.bots
+    parts |= entering_parts(config)
     return parts | {"types": digest(sorted(config.roles().items()))}
+
+
+def entering_parts(config: Config) -> Parts:
+    """What is made of users, and who does not enter: nothing where nothing was said."""
+    parts = {}
+    if days := config.privacy.retention_days:
+        parts["privacy.retention_days"] = str(days)
+    if config.privacy.pseudonyms:
+        parts["privacy.pseudonyms"] = "true"
+    known = Register.read(Warehouse(config.warehouse))
+    if needs_key(config):
+        parts["privacy.key"] = known.key  # its check value
+    if known.tombstones:
+        parts["privacy.forgotten"] = f"{len(known.tombstones)} users, {digest(known.tombstones)}"
+    return parts
 
 
 def _mapping(source: Source) -> Parts:

@@ -37,7 +37,10 @@ from behavsql.updating.scratch import USERS, Cutoffs, Scratch, at, replace_rows
 NONE: Cutoffs = frozenset()
 WINDOWS = "cutoffs.windows"
 REPORT = 7  # the stage of the reports
-RAW_COMMON = ("raw.sources", "raw.bots", "raw.types", "raw.not_products", "raw.lines", "raw.clock")
+RAW_COMMON = (
+    "raw.sources", "raw.bots", "raw.types", "raw.not_products", "raw.lines", "raw.clock",
+    "raw.withheld",
+)  # fmt: skip
 META = ("meta.clock", "meta.tasks")
 # Common tables whose rows belong to raw rows, and so to users: those of touched users are replaced.
 BY_RAW_ROW = {"staging.repeats", "staging.rejected"}

@@ -1,0 +1,7 @@
+"""What keeps people's data theirs: pseudonyms, columns left out, age, consent, being forgotten.
+
+settings.py   the section [privacy], and what a source leaves out or keeps coarsely
+key.py        the key: where it comes from, and pseudonyms and tombstones as SQL
+columns.py    what is left out or coarsened, as SQL over a source
+entering.py   which rows do not enter at all, counted in raw.withheld
+"""
