@@ -42,9 +42,8 @@ app = typer.Typer(
     help="Predict what users will do, in SQL: an event log in, a DuckDB file of predictions out.",
 )
 app.add_typer(sql_app, name="sql")
-app.add_typer(shell.app)
-app.add_typer(upkeep.app)
-app.add_typer(privacy.app)
+for group in (shell, upkeep, privacy):
+    app.add_typer(group.app)
 
 
 def _version(wanted: bool) -> None:
