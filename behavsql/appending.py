@@ -9,7 +9,7 @@ from behavsql import ingest
 from behavsql.clock import tomorrow
 from behavsql.config import INBOX, Config
 from behavsql.errors import BehavsqlError, SourceError
-from behavsql.input import arrivals, bots, loads, refused_lines, sources, weblogs
+from behavsql.input import arrivals, bots, identities, loads, refused_lines, sources, weblogs
 from behavsql.input.arrivals import Arrivals
 from behavsql.input.mapping import day_zone, from_zone, in_zone
 from behavsql.input.sources import Scan
@@ -94,9 +94,15 @@ def _append_source(
         "files = $files where source = $name",
         {"name": source.name, "files": sources.listed(files)},
     )
+    if source.columns.anonymous_id:
+        identities.check(con, ARRIVING)
+        identities.resolve(con, "raw.loaded", ARRIVING)
     if config.settings.bots == "reject":
         bots.add_bots(con, ARRIVING)
-        weblogs.mark_robots(con, [source], ARRIVING)
+        whose = (
+            f"(select user_id from raw.loaded where load = {load} union {identities.moved(con)})"
+        )
+        weblogs.mark_robots(con, config.source, whose)
     if source.name == INBOX:
         con.execute("delete from raw.files where source = ?", [INBOX])
     arrivals.add(con, config, source.name, scan.files)

@@ -20,6 +20,7 @@ class Clock:
     last_event_at: datetime
     has_dates: bool
     has_time_of_day: bool
+    is_stitched: bool = False  # whether anonymous ids were seen with users
     outgrown: str = ""  # which kept windows the data would no longer get, in words
 
     @property
@@ -66,8 +67,10 @@ def read_clock(con: duckdb.DuckDBPyConnection) -> Clock:
     dates, timed = con.execute(
         "select bool_and(has_dates), bool_and(has_time_of_day) from staging.sources"
     ).fetchall()[0]
-    short = last - first < SHORT_SPAN and timed
-    return Clock(timedelta(hours=1) if short else DAY, first, last, dates, timed)
+    # Whose an anonymous event is, is known at the end of its day (input/identities.py).
+    stitched = con.execute("select count(*) > 0 from staging.identities").fetchall()[0][0]
+    short = last - first < SHORT_SPAN and timed and not stitched
+    return Clock(timedelta(hours=1) if short else DAY, first, last, dates, timed, stitched)
 
 
 def tomorrow() -> datetime:

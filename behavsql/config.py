@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from behavsql import contradictions, fact_settings
 from behavsql.errors import ConfigError, nearest
-from behavsql.privacy.settings import Privacy, problem_of_watermark
+from behavsql.privacy.settings import Privacy, problem_of_pseudonyms
 from behavsql.roles import DEFAULT_TYPES, ROLES
 from behavsql.section import Duration, Section, refuse
 from behavsql.source import Columns, Source
@@ -103,7 +103,7 @@ class Config(Section):
         refuse(contradictions.of_economics(self))
         for source in self.source:
             source._is_pseudonymous = self.privacy.pseudonyms
-            if source.is_pseudonymous and (problem := problem_of_watermark(source)):
+            if source.is_pseudonymous and (problem := problem_of_pseudonyms(source)):
                 raise ValueError(problem)
         return self
 

@@ -26,7 +26,10 @@ def of_source(source: "Source") -> Iterator[str]:
     columns, name = source.columns, f'source "{source.name}"'
     yield from event_settings.contradictions(source, name)
     yield from _of_place(source, name)
-    missing = [key for key in NEEDED[source.kind] if not getattr(columns, key)]
+    missing = [
+        key for key in NEEDED[source.kind]
+        if not (getattr(columns, key) or (key == "user_id" and columns.anonymous_id))
+    ]  # fmt: skip
     if missing:
         yield (
             f'{name} of kind "{source.kind}" maps no {" and no ".join(missing)}; '

@@ -21,6 +21,16 @@ def contradictions(source: "Source", name: str) -> Iterator[str]:
         yield from _of_app(source, name)
     if source.shape and source.kind not in ("events", "app"):
         yield f'{name} of kind "{source.kind}" sets shape, which only events have; remove it'
+    if (anonymous := source.columns.anonymous_id) and not source.is_events:
+        yield (
+            f'{name} of kind "{source.kind}" maps anonymous_id, which only events have; facts are '
+            f"told of users: remove it"
+        )
+    if anonymous and anonymous in source.columns.user_parts:
+        yield (
+            f'{name} takes "{anonymous}" for both user_id and anonymous_id; where it is the only '
+            f"name that users have, keep user_id"
+        )
     if source.kind != "app":
         for key in OF_APPS:
             if getattr(source.columns, key):

@@ -2,7 +2,7 @@
 
 `raw` is a database of its own beside the build file, so that what is published never holds it:
 
-    raw.events   one row per input row: raw_row, is_late, source, user_id, item_id, event_type, event_at, value,
+    raw.events   one row per input row: raw_row, is_late, source, user_id, anonymous_id, item_id, event_type, event_at, value,
                  quantity, category, title, attributes (a struct of the other columns), and
                  unread_at / unread_value: the text that could not be read as a time or a number
     raw.loaded   what raw.events is a view of: its rows by the load that brought them
@@ -23,7 +23,7 @@ from behavsql import fact_settings
 from behavsql.clock import tomorrow
 from behavsql.config import INBOX, Config
 from behavsql.errors import SourceError
-from behavsql.input import arrivals, bots, facts, loads, refused_lines, sources, weblogs
+from behavsql.input import arrivals, bots, facts, identities, loads, refused_lines, sources, weblogs
 from behavsql.input.mapping import (
     bound,
     day_zone,
@@ -84,6 +84,8 @@ def _ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
     whole = _load_all_events(con, config, scans, fields, likely)
     for column in whole:
         _settle_facts(con, column)
+    identities.check(con, "raw.loaded")
+    identities.resolve(con, "raw.loaded")
     if config.settings.bots == "reject":
         bots.mark_bots(con)
         weblogs.mark_robots(con, config.source)
@@ -144,8 +146,8 @@ def _create_events(
     user, item = ("bigint" if column in whole else "varchar" for column in IDS)
     con.execute(
         f"""drop view if exists raw.events; create or replace table raw.loaded (
-            load integer, source varchar, user_id {user}, item_id {item}, event_type varchar,
-            event_at timestamp, unread_at varchar, value decimal(18, 4), unread_value varchar,
+            load integer, source varchar, user_id {user}, anonymous_id varchar, is_signed_in boolean,
+            item_id {item}, event_type varchar, event_at timestamp, unread_at varchar, value decimal(18, 4), unread_value varchar,
             quantity decimal(18, 4), category varchar, title varchar, user_agent varchar, robot varchar,
             latitude decimal(8, 5), longitude decimal(8, 5), screen_seconds decimal(18, 3),
             attributes struct({struct}), is_user_id_lost boolean, is_item_id_lost boolean)"""

@@ -14,6 +14,7 @@ class Columns(Section):
     """Which column of the source plays which part; a user may be several columns together."""
 
     user_id: str | list[str] | None = None
+    anonymous_id: str | None = None  # a cookie, a device: whose it is, rows that have both tell
     event_at: str | None = None
     item_id: str | None = None
     event_type: str | None = None

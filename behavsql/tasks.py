@@ -61,7 +61,10 @@ def resolve(
     fresh, words = clock, _words(con)
     if own:
         bucket = con.execute("select bucket from meta.clock").fetchall()[0][0]
-        clock = replace(clock, bucket=bucket)
+        if bucket < clock.bucket and clock.is_stitched:
+            own = {}  # hours would see whose an event is before it is known
+        else:
+            clock = replace(clock, bucket=bucket)
     rows, outgrown = [], []
     for file in catalog.label_files():
         row = _resolve_task(file, config, clock, words)

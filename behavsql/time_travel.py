@@ -14,6 +14,7 @@ from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
 from behavsql.database_file import explained
+from behavsql.input import identities
 from behavsql.interrupts import interruptible
 from behavsql.quoting import identifier, literal
 from behavsql.warehouse import Warehouse, limit
@@ -110,6 +111,8 @@ def _truncate(con: duckdb.DuckDBPyConnection, cutoff_at: datetime, read: Iterabl
         "select path from duckdb_databases() where database_name = 'past_raw'"
     ).fetchall()[0][0]
     con.execute(f"detach raw; detach past_raw; attach {literal(path)} as raw")
+    if "raw.events" in read:
+        identities.resolve(con, "raw.events")
     con.execute("create schema meta")
     for table in ("tasks", "clock"):
         con.execute(f"create table meta.{table} as from batch.meta.{table}")

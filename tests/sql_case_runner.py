@@ -58,7 +58,7 @@ _EVENTS = """
     select 1 as user, 'a' as item, word as type, 2.5 as price, 'toys' as category, 'Ball' as title,
         timestamp '2024-01-01' + day * interval '73 hours' as at, 'red' as color,
         case when word = 'refund' then -1 else 1 end as quantity,
-        52.5 as lat, 13.4 as lon, 20 as screen,
+        52.5 as lat, 13.4 as lon, 20 as screen, 'c' as cookie,
     from (select unnest(['view', 'click', 'cart', 'purchase', 'refund', 'like', 'mail']) as word,
         generate_subscripts(range(7), 1) as day)
 """
@@ -187,6 +187,7 @@ def _project(folder: Path) -> config.Config:
     events = items | {
         "user_id": "user", "event_type": "type", "event_at": "at", "price": "price",
         "quantity": "quantity", "latitude": "lat", "longitude": "lon", "screen_time": "screen",
+        "anonymous_id": "cookie",
     }  # fmt: skip
     people = {
         "kind": "users", "columns": {"user_id": "user"}, "attributes": ["country"],

@@ -133,6 +133,12 @@ def test_the_readme_config_of_kinds_is_accepted(tmp_path: Path) -> None:
     assert sources[-1].columns.event_type == "ga4_event"
 
 
+def test_the_readme_config_of_identities_is_accepted(tmp_path: Path) -> None:
+    text = re.search(r"<!-- config identity -->\n```toml\n(.*?)```", README, re.DOTALL)[1]
+    (tmp_path / "behavsql.toml").write_text(text)
+    assert config.load(tmp_path / "behavsql.toml").source[0].columns.anonymous_id == "cookie"
+
+
 def test_the_readme_names_every_kind_and_shape() -> None:
     for key in ("kind", "shape"):
         for name in re.findall(r"'(\w+)'", str(Source.model_fields[key].annotation)):

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-from behavsql.input import places
+from behavsql.input import identities, places
 from behavsql.input.amounts import WHOLE, amount
 from behavsql.privacy.key import sql_pseudonym
 from behavsql.quoting import identifier, literal
@@ -19,13 +19,16 @@ def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
     at, unread_at = moment(source, columns.event_at, types)
     value, unread_value = _amount(columns.value or columns.price, source, types)
     quantity, unread_quantity = _amount(columns.quantity, source, types)
+    own, anonymous = user_id(source, types), anonymous_id(source, types)
     unread = [unread_value, unread_quantity]
     if columns.price and columns.quantity:
         value, too_large = _product(value, quantity)
         unread.append(too_large)
     return {
         "source": literal(source.name),
-        "user_id": user_id(source, types),
+        "user_id": identities.user_id(own, anonymous if columns.anonymous_id else None),
+        "anonymous_id": anonymous,
+        "is_signed_in": f"({own}) is not null",
         "item_id": text(columns.item_id, types),
         "event_type": _word(source),
         "event_at": at,
@@ -63,14 +66,22 @@ def user_id(source: Source, types: dict[str, str]) -> str:
     if not source.is_pseudonymous:
         return user_key(parts, types)
     if source.url:  # landed with it, in the place of the first part
-        return text(parts[0], types)
+        return text(parts[0] if parts else None, types)
     return sql_pseudonym(user_key(parts, types))
+
+
+def anonymous_id(source: Source, types: dict[str, str]) -> str:
+    """A cookie or a device; where users have pseudonyms, it has one too."""
+    column = source.columns.anonymous_id
+    is_made = column in source.coarsen or source.url  # which is landed with it
+    plain = text(column, types)
+    return sql_pseudonym(plain) if source.is_pseudonymous and column and not is_made else plain
 
 
 def user_key(parts: list[str], types: dict[str, str]) -> str:
     """One column as text, or several joined by `|` (escaped inside, so that no two users merge)."""
-    if len(parts) == 1:
-        return text(parts[0], types)
+    if len(parts) < 2:
+        return text(parts[0] if parts else None, types)
     escaped = [rf"replace(replace({text(part, types)}, '\', '\\'), '|', '\|')" for part in parts]
     return " || '|' || ".join(escaped)
 

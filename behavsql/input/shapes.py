@@ -11,9 +11,20 @@ from dataclasses import dataclass, field
 from behavsql.errors import SourceError, nearest
 from behavsql.quoting import identifier, literal
 
-PARTS = ("user", "at", "event", "item", "title", "category", "quantity", "value", "agent")
+PARTS = (
+    "user",
+    "anonymous",
+    "at",
+    "event",
+    "item",
+    "title",
+    "category",
+    "quantity",
+    "value",
+    "agent",
+)
 _COLUMNS = {
-    "user": "user_id", "at": "event_at", "event": "event_type", "item": "item_id",
+    "user": "user_id", "anonymous": "anonymous_id", "at": "event_at", "event": "event_type", "item": "item_id",
     "title": "title", "category": "category", "quantity": "quantity", "value": "value",
     "agent": "user_agent",
 }  # fmt: skip
@@ -30,6 +41,7 @@ class Shape:
 
     signs: tuple[str, ...]
     user: tuple[str, ...]
+    anonymous: tuple[str, ...]
     at: tuple[str, ...]
     event: str
     items: str
@@ -55,7 +67,8 @@ _ACTION = "unstruct_event_com_snowplowanalytics_snowplow_ecommerce_snowplow_ecom
 SHAPES = {
     "ga4": Shape(
         signs=("event_timestamp", "event_name", "user_pseudo_id"),
-        user=("$.user_id", "$.user_pseudo_id"),
+        user=("$.user_id",),
+        anonymous=("$.user_pseudo_id",),
         at=("$.event_timestamp",),
         event="told ->> '$.event_name'",
         items="$.items[*]",
@@ -79,7 +92,8 @@ SHAPES = {
     ),
     "snowplow": Shape(
         signs=("collector_tstamp", "event_name", "domain_userid"),
-        user=("$.user_id", "$.domain_userid", "$.network_userid"),
+        user=("$.user_id",),
+        anonymous=("$.domain_userid", "$.network_userid"),
         at=("$.derived_tstamp", "$.collector_tstamp"),
         # Old e-commerce tells the total and each item: the items are what was bought.
         event="case told ->> '$.event' when 'transaction' then 'transaction_total' "
@@ -107,7 +121,8 @@ SHAPES = {
     ),
     "segment": Shape(
         signs=("messageId", "anonymousId", "type"),
-        user=("$.userId", "$.anonymousId"),
+        user=("$.userId",),
+        anonymous=("$.anonymousId",),
         at=("$.timestamp", "$.originalTimestamp", "$.sentAt"),
         event="case told ->> '$.type' when 'track' then told ->> '$.event' else told ->> '$.type' end",
         items="$.properties.products[*]",
@@ -172,7 +187,8 @@ def relation(
         "else [null] end)"
     )
     made = {
-        part: _first(getattr(shape, part)) for part in ("user", "at", "item", "title", "category")
+        part: _first(getattr(shape, part))
+        for part in ("user", "anonymous", "at", "item", "title", "category")
     }
     made |= {"event": word, "quantity": _first(shape.quantity), "value": _value(shape)}
     # What a call about a page names so is no item's.
@@ -182,7 +198,7 @@ def relation(
     }
     if shape.agent:
         made["agent"] = _first(shape.agent)
-    ids = [path.removeprefix("$.") for path in shape.user]
+    ids = [path.removeprefix("$.") for path in (*shape.user, *shape.anonymous)]
     left_out = ", ".join(
         identifier(column)
         for column in ("told", "one", *ids)

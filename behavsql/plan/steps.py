@@ -88,6 +88,7 @@ def settings_params(config: Config) -> dict[str, object]:
         "max_value": chosen.max_value,
         "max_quantity": chosen.max_quantity,
         "has_locations": any(source.columns.latitude for source in config.source),
+        "has_anonymous_ids": any(source.columns.anonymous_id for source in config.source),
         "has_screen_time": any(source.columns.screen_time for source in config.source),
         ECONOMICS: config.valued(),
     }
@@ -126,7 +127,7 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     ]  # fmt: skip
     yield Step("raw.events", "ingest", (), source_parts(config) | package)
     yield from (step for step in tables if step.file.stage_number == 1)
-    read = ("staging.events", "staging.sources")
+    read = ("staging.events", "staging.sources", "staging.identities")
     yield Step("meta.tasks", "resolve", read, _task_parts(catalog, config) | package)
     yield from (step for step in tables if 1 < step.file.stage_number <= BEFORE_MODELS)
     read = ("meta.tasks", "cutoffs.splits", "cutoffs.populations", *labels)

@@ -93,11 +93,17 @@ def _of_coarsened(
         )
 
 
-def problem_of_watermark(source: "Source") -> str | None:
-    """That a user's id would stand in the index of what was landed."""
+def problem_of_pseudonyms(source: "Source") -> str | None:
+    """That an id would stand as it is in what was landed, or in its index."""
     if source.watermark and source.watermark in source.columns.user_parts:
         return (
             f'source "{source.name}" has watermark = "{source.watermark}", which is a user\'s id, and '
             f"[privacy] pseudonyms = true; a watermark is kept as it is. Name another column"
+        )
+    column = source.columns.anonymous_id
+    if source.url and column and source.coarsen.get(column) != PSEUDONYM:
+        return (
+            f'source "{source.name}" lands anonymous_id = "{column}" as it is, and [privacy] '
+            f'pseudonyms = true; set coarsen = {{ {column} = "{PSEUDONYM}" }} for the source'
         )
     return None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from behavsql.errors import ConfigError
 from behavsql.fact_settings import TAKEN
 from behavsql.input import refused_lines
+from behavsql.quoting import identifier
 from behavsql.sniffing.column_looks import time_reading
 from behavsql.sniffing.measure import note_refused
 from behavsql.sniffing.times import take_time
@@ -19,6 +20,7 @@ _NAMES = {
     "latitude": r"(geo|gps|user|device)?(lat|latitude)",
     "longitude": r"(geo|gps|user|device)?(lon|lng|long|longitude)",
     "screen_time": r"(screentime|timeonscreen|screenseconds|timespent|dwelltime|engagementtime)(seconds|secs?|s|ms|msec|millis|minutes)?",
+    "anonymous_id": r"(anonymous|anon|cookie|device|visitor|browser|client)(id|uuid|key|hash)|(user)?pseudoid",
     "question": r"(survey)?question(text|name|key|id)?",
     "answer": r"(survey)?(answer|response)(text|value)?",
     "valid_from": r"(valid|effective)(from|since|start|begin|startdate)|validity(start|from)|startdate",
@@ -63,6 +65,17 @@ def take_places(sniffer: "SourceSniffer") -> None:
         sniffer.found.why["screen_time_unit"] = "by its name"
     elif "screen_time" in found:
         sniffer.found.doubts.append(f"screen_time: {spent} is taken as seconds (screen_time_unit).")
+
+
+def take_anonymous(sniffer: "SourceSniffer") -> None:
+    """The id of rows without a user, where there are such rows."""
+    user, anonymous = sniffer.columns.get("user_id"), named("anonymous_id", sniffer)
+    if not isinstance(user, str) or not anonymous or sniffer.looks[anonymous].is_temporal:
+        return
+    if sniffer.con.execute(
+        f"select 1 from sample where coalesce(cast({identifier(user)} as varchar), '') = '' limit 1"
+    ).fetchall():
+        sniffer.assign("anonymous_id", anonymous, "by its name, for rows without a user")
 
 
 def _are_numbers(sniffer: "SourceSniffer", *columns: str) -> bool:

@@ -91,6 +91,7 @@ class SourceSniffer:
             self.take(part, None, lambda look: not look.is_temporal)
         self._user_agent()
         if has_user and has_time:
+            beside.take_anonymous(self)
             beside.take_places(self)
         self.found.raw["columns"] = self.columns
         self.found.unused = [name for name in self.types if name not in self.used]

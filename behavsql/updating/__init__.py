@@ -18,24 +18,24 @@ from datetime import timedelta
 
 import duckdb
 
-from behavsql import generated, transform
+from behavsql import transform
 from behavsql.appending import append, raw_rows_since
-from behavsql.catalog import Catalog, sql_tree
+from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
 from behavsql.errors import SqlFileError
+from behavsql.input import identities
 from behavsql.input.arrivals import Arrivals
 from behavsql.live.rewriting import replaced
 from behavsql.plan.records import Record
 from behavsql.plan.steps import BEFORE_MODELS, Step
 from behavsql.quoting import identifier
 from behavsql.tasks import Task
-from behavsql.updating import reading
+from behavsql.updating import matrix, reading
+from behavsql.updating.reach import NONE, WINDOWS, Reach
 from behavsql.updating.reading import CUTOFF
 from behavsql.updating.scratch import USERS, Cutoffs, Scratch, at, replace_rows
 
-NONE: Cutoffs = frozenset()
-WINDOWS = "cutoffs.windows"
 REPORT = 7  # the stage of the reports
 RAW_COMMON = (
     "raw.sources", "raw.bots", "raw.types", "raw.not_products", "raw.lines", "raw.clock",
@@ -51,61 +51,15 @@ class Update:
 
     def __init__(self, con: duckdb.DuckDBPyConnection, catalog: Catalog, news: Arrivals) -> None:
         self.con, self.catalog, self.news = con, catalog, news
-        self.is_reshaped = False  # whether the matrix has other columns than it had
-        self.is_all_scored = False  # whether the moment that is asked about is another
+        self.is_reshaped = self.is_all_scored = False  # see matrix.Remade
         self.scratch = Scratch(con, catalog)
-        self.cutoffs: dict[str, Cutoffs] = {}  # table -> where users who are not touched may differ
-        self.diffs: dict[str, str] = {}  # common table -> the temporary table of rows that differ
+        self.reach = Reach(con, self.scratch)
         self.changed: set[str] = set()  # results that are not what they were
         self.are_tasks_same = True  # whether those that are asked have the windows they had
-        self.aggregates = self.scratch.aggregates()
 
     def close(self) -> None:
         """End what was opened for the run."""
         self.scratch.close()
-
-    def touch(self, query: str) -> None:
-        """Take note of more users: the ids that a query gives; NULL is nobody."""
-        before = self.count()
-        self.con.execute(
-            f"insert into {identifier(USERS)} select distinct user_id from ({query}) "
-            f"where user_id is not null and user_id not in (from {identifier(USERS)})"
-        )
-        if self.count() != before:
-            self.scratch.clear()
-
-    def count(self) -> int:
-        """How many users are touched."""
-        return self.con.execute(f"select count(*) from {identifier(USERS)}").fetchall()[0][0]
-
-    # Common tables
-
-    def keep(self, table: str) -> None:
-        """Remember the rows of a common table that is about to be made anew."""
-        self.con.execute(
-            f"create or replace temp table {identifier(f'old {table}')} as "
-            f"from {identifier(*table.split('.'))}"
-        )
-
-    def compare(self, table: str) -> bool:
-        """Find the rows of a common table that are not what they were; whether there are any."""
-        old, new = identifier(f"old {table}"), identifier(*table.split("."))
-        names = self.scratch.columns(table)
-        was = self.con.execute(f"describe from {old}").fetchall()
-        if was != self.con.execute(f"describe from {new}").fetchall():
-            self.diffs[table] = ""  # all of it
-            return True
-        listed = ", ".join(map(identifier, names))
-        diff = f"diff {table}"
-        self.con.execute(
-            f"create or replace temp table {identifier(diff)} as "
-            f"(select {listed} from {old} except all select {listed} from {new}) union all "
-            f"(select {listed} from {new} except all select {listed} from {old})"
-        )
-        rows = self.con.execute(f"select count(*) from {identifier(diff)}").fetchall()[0][0]
-        if rows:
-            self.diffs[table] = diff
-        return rows > 0
 
     # SQL files
 
@@ -117,12 +71,12 @@ class Update:
         if file.table in BY_RAW_ROW:
             self._run_by_raw_row(file)
         elif not self.scratch.is_by_user(file.table):
-            self.keep(file.table)
+            self.reach.keep(file.table)
             transform.run_file(self.con, file)
-            if self.compare(file.table):
+            if self.reach.compare(file.table):
                 self.changed.add(file.table)
         else:
-            reached = self._reached(file)
+            reached = self.reach.reached(file)
             if reached is None:
                 self._run_whole(file)
             else:
@@ -133,103 +87,13 @@ class Update:
     def _run_view(self, file: SqlFile) -> None:
         if not self.scratch.is_by_user(file.table):
             return
-        reached = self._reached(file)
+        reached = self.reach.reached(file)
         if reached is None:
             raise SqlFileError(
                 f"{file.where}: it cannot be told what of this view an update touches; allowed are "
                 "views that keep users and cutoffs apart. Make it a table, or run `behavsql score`."
             )
-        self.cutoffs[file.table] = reached
-
-    def _reached(self, file: SqlFile) -> Cutoffs | None:
-        """The cutoffs at which a file's rows may differ for any user; None: all, or it is not known.
-
-        Users whom a changed common table reaches are touched from here on.
-        """
-        tree, cutoffs, carrying = self.scratch.tree(file), NONE, set()
-        for table in file.inputs:
-            found = self.cutoffs.get(table, NONE)
-            if table in self.diffs and not self.scratch.is_by_user(table):
-                more = self._reached_by(file, tree, table)
-                if more is None:
-                    return None
-                found |= more
-            if found:
-                carrying.add(table)
-                cutoffs |= found
-        if not cutoffs or file.table == WINDOWS:
-            return cutoffs
-        # What has cutoffs at all is cut by them.
-        carrying |= {table for table in file.inputs if CUTOFF in self.scratch.columns(table)}
-        is_apart = reading.is_apart_by_cutoff(tree, carrying, self.aggregates)
-        return cutoffs if is_apart else None
-
-    def _reached_by(self, file: SqlFile, tree: dict, table: str) -> Cutoffs | None:
-        """What the changed rows of a common table reach: cutoffs, or users, who are noted."""
-        diff = self.diffs[table]
-        if not diff:
-            return None
-        columns = reading.columns_read(tree, table, self.scratch.columns(table))
-        listed = ", ".join(map(identifier, columns)) or "1"
-        differing = self._differing(table, listed)
-        if not self.con.execute(f"from ({differing}) limit 1").fetchall():
-            return NONE
-        if CUTOFF in columns:
-            rows = self.con.execute(f"select distinct cutoff_at from ({differing})").fetchall()
-            return frozenset(moment for (moment,) in rows)
-        found = NONE
-        for join in reading.keys(tree, table) or [[]]:
-            reached = self._reached_through(file, join, differing)
-            if reached is None:
-                return None
-            found |= reached
-        # Windows that began a horizon before cutoffs would have to be found by the old horizon.
-        return None if found and file.table == WINDOWS else found
-
-    def _differing(self, table: str, listed: str) -> str:
-        """The query for what differs of a changed table in some columns alone."""
-        old, new = identifier(f"old {table}"), identifier(*table.split("."))
-        was, now = f"select distinct {listed} from {old}", f"select distinct {listed} from {new}"
-        return f"(({was}) except ({now})) union all (({now}) except ({was}))"
-
-    def _reached_through(
-        self, file: SqlFile, join: list[reading.Key], differing: str
-    ) -> Cutoffs | None:
-        """The cutoffs that a join brings together with differing rows; users are noted as touched.
-
-        None where no input has the columns that are joined on.
-        """
-        found, is_told = NONE, False
-        for table in file.inputs:
-            names = {name.lower() for name in self.scratch.columns(table)}
-            column = CUTOFF if CUTOFF in names else "user_id"
-            usable = [key for key in join if key.columns <= names]
-            is_own = column == CUTOFF or self.scratch.is_by_user(table)
-            if not usable or not is_own:
-                continue
-            is_told = True
-            query = self._met(table, column, usable, differing)
-            if column == CUTOFF:
-                found |= frozenset(at for (at,) in self.con.execute(query).fetchall())
-            else:
-                self.touch(query)
-        return found if is_told else None
-
-    def _met(self, table: str, column: str, keys: list[reading.Key], differing: str) -> str:
-        """The query for a column of the rows of a table that meet a differing row."""
-        name = identifier(*table.split("."))
-        tree = sql_tree.parse_select(self.scratch.parser, f"select {column} from {name}", table)
-        tree["select_list"] += [
-            key.other | {"alias": f"key {position}"} for position, key in enumerate(keys)
-        ]
-        on = " and ".join(
-            f"met.{identifier(f'key {position}')} = differing.{identifier(key.column)}"
-            for position, key in enumerate(keys)
-        )
-        return (
-            f"select distinct met.{column} from ({self.scratch.rewriter.text(tree)}) as met "
-            f"semi join ({differing}) as differing on {on}"
-        )
+        self.reach.cutoffs[file.table] = reached
 
     def _run_touched(self, file: SqlFile, cutoffs: Cutoffs) -> None:
         """Make a file's rows of the touched users, and at the touched cutoffs, and put them in place."""
@@ -244,7 +108,7 @@ class Update:
             if differ:
                 parts[f"{at(made)}"] = part
         replace_rows(self.con, file.table, parts)
-        self.cutoffs[file.table] = differ
+        self.reach.cutoffs[file.table] = differ
         self.changed.add(file.table)
 
     def _stretched(self, file: SqlFile, cutoffs: Cutoffs) -> tuple[Cutoffs, Cutoffs]:
@@ -271,7 +135,7 @@ class Update:
 
     def _run_whole(self, file: SqlFile) -> None:
         """Make a file anew, and find out whom that touches."""
-        self.keep(file.table)
+        self.reach.keep(file.table)
         transform.run_file(self.con, file)
         old, new = identifier(f"old {file.table}"), identifier(file.schema, file.name)
         was = self.con.execute(f"describe from {old}").fetchall()
@@ -285,11 +149,11 @@ class Update:
             f"({told.format(new)} except {told.format(old)}))"
         )
         if key == CUTOFF:
-            self.cutoffs[file.table] = frozenset(
+            self.reach.cutoffs[file.table] = frozenset(
                 at for (at,) in self.con.execute(differ).fetchall()
             )
         else:
-            self.touch(differ)
+            self.reach.touch(differ)
         self.con.execute(f"drop table {old}")
         self.scratch.clear()
         self.changed.add(file.table)
@@ -368,7 +232,7 @@ class Update:
             "select user_id from raw.events limit 0"
         )
         for table in RAW_COMMON:
-            self.keep(table)
+            self.reach.keep(table)
         (was,), (load,), (newest,) = (
             self.con.execute(query).fetchall()[0]
             for query in (
@@ -380,13 +244,14 @@ class Update:
         append(self.con, config, self.news, late_before)
         self.changed.add("raw.events")
         for table in RAW_COMMON:
-            if self.compare(table):
+            if self.reach.compare(table):
                 self.changed.add(table)
         self.scratch.new_rows = raw_rows_since(self.con, load)
-        self.touch(f"select user_id from raw.events where {self.scratch.new_rows}")
+        self.reach.touch(f"select user_id from raw.events where {self.scratch.new_rows}")
+        self.reach.touch(identities.moved(self.con))
         # What was in the future when it was read may have come to pass.
         self.con.execute("set variable was_latest = ?", [was])
-        self.touch(
+        self.reach.touch(
             "select user_id from raw.events where event_at > getvariable('was_latest') "
             "and event_at <= (select latest_possible_at from raw.clock)"
         )
@@ -395,12 +260,12 @@ class Update:
     def keep_meta(self) -> None:
         """Remember the clock and the tasks, which are about to be resolved."""
         for table in META:
-            self.keep(table)
+            self.reach.keep(table)
 
     def compare_meta(self) -> None:
         """See what came out different in them."""
         for table in META:
-            self.compare(table)
+            self.reach.compare(table)
         asked = "(from {} where status = 'ready')"
         old, new = asked.format('"old meta.tasks"'), asked.format("meta.tasks")
         self.are_tasks_same = not self.con.execute(
@@ -409,49 +274,10 @@ class Update:
 
     def matrix(self, tasks: list[Task]) -> int:
         """Bring features.matrix and features.latest up to date; the rows of the matrix."""
-        scalars, _ = generated.feature_columns(self.con, self.catalog)
-        touched = f"user_id in (from {identifier(USERS)})"
-        parts = {touched: generated.matrix_rows(scalars, tasks, touched)}
-        if self._shape(f"({parts[touched]})") != self._shape("features.matrix"):
-            self.is_all_scored = self.is_reshaped = True
-            self.changed.add("features.matrix")
-            return generated.build_matrix(self.con, self.catalog, tasks)
-        cutoffs = self._matrix_cutoffs(scalars)
-        if cutoffs:
-            horizon = at(cutoffs).replace("cutoff_at", "labels.cutoff_at + tasks.horizon", 1)
-            parts[at(cutoffs)] = generated.matrix_rows(
-                scalars, tasks, f"not {touched} and {at(cutoffs)}", f"not {touched} and {horizon}"
-            )
-        for position, (gone, rows) in enumerate(parts.items()):
-            name = f"matrix {position}"
-            self.con.execute(f"create or replace temp table {identifier(name)} as {rows}")
-            parts[gone] = name
-        replace_rows(self.con, "features.matrix", parts)
         self.changed.add("features.matrix")
-        as_of = self.con.execute("select as_of from meta.clock").fetchall()[0][0]
-        self.is_all_scored = as_of in cutoffs
-        if self.is_all_scored:
-            generated.build_latest(self.con)
-        else:
-            moment = self.con.execute(
-                f"create or replace temp table latest as from {identifier(parts[touched])} "
-                "where cutoff_at = (select as_of from meta.clock)"
-            )
-            del moment
-            replace_rows(self.con, "features.latest", {touched: "latest"})
+        remade = matrix.bring_up_to_date(self.con, self.catalog, tasks, self.reach)
+        self.is_reshaped, self.is_all_scored = remade.is_reshaped, remade.is_all_scored
         return self.con.execute("select count(*) from features.matrix").fetchall()[0][0]
-
-    def _matrix_cutoffs(self, scalars: dict[str, list[str]]) -> Cutoffs:
-        """Where rows of users who are not touched may differ: features, or a label a horizon before."""
-        found = self.cutoffs.get("cutoffs.cutoffs", NONE)
-        for name in scalars:
-            found |= self.cutoffs.get(f"features.{name}", NONE)
-        for task, horizon in self.con.execute("select task, horizon from meta.tasks").fetchall():
-            found |= {moment + horizon for moment in self.cutoffs.get(f"labels.{task}", NONE)}
-        return found
-
-    def _shape(self, relation: str) -> list[tuple]:
-        return [row[:2] for row in self.con.execute(f"describe from {relation}").fetchall()]
 
     def scored_users(self) -> str | None:
         """The table of users whose features may have changed; None: everybody's did."""

@@ -1,0 +1,70 @@
+"""`features.matrix` and `features.latest` after an update: the rows of touched users and cutoffs anew."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from behavsql import generated
+from behavsql.catalog import Catalog
+from behavsql.quoting import identifier
+from behavsql.tasks import Task
+from behavsql.updating.reach import NONE, Reach
+from behavsql.updating.scratch import USERS, Cutoffs, at, replace_rows
+
+TOUCHED = f"user_id in (from {identifier(USERS)})"
+
+
+@dataclass(frozen=True)
+class Remade:
+    """is_reshaped: it has other columns than it had. is_all_scored: everybody is to be scored anew."""
+
+    is_reshaped: bool
+    is_all_scored: bool
+
+
+def bring_up_to_date(
+    con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task], reach: Reach
+) -> Remade:
+    """Replace what is touched; all of it, if a feature or a task came or went."""
+    scalars, _ = generated.feature_columns(con, catalog)
+    parts = {TOUCHED: generated.matrix_rows(scalars, tasks, TOUCHED)}
+    if _shape(con, f"({parts[TOUCHED]})") != _shape(con, "features.matrix"):
+        generated.build_matrix(con, catalog, tasks)
+        return Remade(is_reshaped=True, is_all_scored=True)
+    cutoffs = _cutoffs(con, scalars, reach)
+    if cutoffs:
+        horizon = at(cutoffs).replace("cutoff_at", "labels.cutoff_at + tasks.horizon", 1)
+        parts[at(cutoffs)] = generated.matrix_rows(
+            scalars, tasks, f"not {TOUCHED} and {at(cutoffs)}", f"not {TOUCHED} and {horizon}"
+        )
+    for position, (gone, rows) in enumerate(parts.items()):
+        name = f"matrix {position}"
+        con.execute(f"create or replace temp table {identifier(name)} as {rows}")
+        parts[gone] = name
+    replace_rows(con, "features.matrix", parts)
+    as_of = con.execute("select as_of from meta.clock").fetchall()[0][0]
+    if as_of in cutoffs:
+        generated.build_latest(con)
+    else:
+        con.execute(
+            f"create or replace temp table latest as from {identifier(parts[TOUCHED])} "
+            "where cutoff_at = (select as_of from meta.clock)"
+        )
+        replace_rows(con, "features.latest", {TOUCHED: "latest"})
+    return Remade(is_reshaped=False, is_all_scored=as_of in cutoffs)
+
+
+def _cutoffs(
+    con: duckdb.DuckDBPyConnection, scalars: dict[str, list[str]], reach: Reach
+) -> Cutoffs:
+    """Where rows of users who are not touched may differ: features, or a label a horizon before."""
+    found = reach.cutoffs.get("cutoffs.cutoffs", NONE)
+    for name in scalars:
+        found |= reach.cutoffs.get(f"features.{name}", NONE)
+    for task, horizon in con.execute("select task, horizon from meta.tasks").fetchall():
+        found |= {moment + horizon for moment in reach.cutoffs.get(f"labels.{task}", NONE)}
+    return found
+
+
+def _shape(con: duckdb.DuckDBPyConnection, relation: str) -> list[tuple]:
+    return [row[:2] for row in con.execute(f"describe from {relation}").fetchall()]
