@@ -73,6 +73,14 @@ class Economics(Section):
     action_cost: float = Field(ge=0, le=1e13)  # of acting on a user, whatever the answer
 
 
+class ExplainSettings(Section):
+    """What is told of predictions, and what a counterfactual may change."""
+
+    reasons: int = Field(5, ge=0, le=20)  # of each user, at most; 0: none are written
+    locked: list[str] = []  # patterns of features no counterfactual changes, beside those that never
+    changeable: list[str] = []  # patterns of features it may change all the same
+
+
 class Config(Section):
     """A whole project: where its files lie, what they mean, what to ask of them."""
 
@@ -82,6 +90,7 @@ class Config(Section):
     tasks: dict[str, TaskSettings] = {}
     economics: Economics | None = None
     privacy: Privacy = Privacy()
+    explain: ExplainSettings = ExplainSettings()
     attribution: str = ""  # whom to thank for the data; printed by the build
     folder: Path = Field(Path(), exclude=True)
     origin: str = Field(FILE_NAME, exclude=True)
@@ -202,7 +211,7 @@ def _explain(error: ValidationError) -> str:
 def _keys_at(location: tuple) -> list[str]:
     sections = {
         "settings": Settings, "source": Source, "tasks": TaskSettings, "economics": Economics,
-        "privacy": Privacy,
+        "privacy": Privacy, "explain": ExplainSettings,
     }  # fmt: skip
     if not location:
         return [key for key in Config.model_fields if not Config.model_fields[key].exclude]

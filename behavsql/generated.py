@@ -164,9 +164,11 @@ def _last_window(task: Task, those: str) -> str:
 
 def build_predictions(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task]) -> None:
     """Cut `predictions.scored` into one table per task, and drop those of tasks no longer asked."""
+    from behavsql.explain.tables import REASONS
+
     wanted = (
         {task.name for task in tasks}
-        | {score_history.TABLE, outcomes.TABLE}
+        | {score_history.TABLE, outcomes.TABLE, REASONS}
         | {file.name for file in catalog.files.values() if file.schema == "predictions"}
     )
     for (name,) in con.execute(

@@ -65,6 +65,16 @@ def compile_(run: "Run", step: Step) -> int:
     return found.rows
 
 
+def explain(run: "Run", step: Step) -> int:
+    """Say why the published model says what it says; rows of predictions.reasons."""
+    from behavsql import explain, parity
+
+    one = next(one for one in parity.published_models(run.con) if one.task == step.task)
+    users = run.update.scored_users() if run.update else None
+    rows, run.note = explain.explain_task(run.con, one, run.config, users)
+    return rows
+
+
 def live(run: "Run", step: Step) -> int:
     """Make the views of `live`, `live.<task>` for every task with a function; how many there are."""
     from behavsql import live, parity
@@ -141,6 +151,7 @@ VERBS = {
     "train": train,
     "score": score,
     "compile": compile_,
+    "explain": explain,
     "live": live,
     "watch": watch,
 }
@@ -150,10 +161,12 @@ def forget(run: "Run", task: str) -> None:
     """Take away a task's models and functions, and the records of having made them."""
     from behavsql import live, model_tables
     from behavsql.compile import step
+    from behavsql.explain import tables
 
     if task in model_tables.trained(run.con):
         step.forget(run.con, task)
         if task not in live.RESERVED:
             live.drop_task_view(run.con, task)
     model_tables.forget(run.con, task)
+    tables.forget(run.con, task)
     records.forget(run.con, run.history, [f"{verb} {task}" for verb in OF_MODELS])

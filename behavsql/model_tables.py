@@ -180,7 +180,10 @@ def _is_worse(metric: str, references: list[dict], spread: dict) -> bool:
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
     """Create the `models` tables where they are missing; `models.scores` has the ids' own type."""
+    from behavsql.explain import tables
+
     con.execute(_TABLES + PRETRAINED + drift.TABLES)
+    tables.prepare(con)
     shown_tables.prepare(con)
     for name, type_ in _LATER_COLUMNS.items():
         table, column = name.split(".")

@@ -50,6 +50,11 @@ class Sequences:
             self, start=self.start[those], stop=self.stop[those], cutoff=self.cutoff[those]
         )
 
+    def none(self) -> Self:
+        """One question before which nothing happened."""
+        nothing = np.zeros(1, np.int64)
+        return replace(self, start=nothing, stop=nothing, cutoff=nothing)
+
     def seen(self) -> np.ndarray:
         """(E,) bool: the events that some question knows; of train, what may be learned from."""
         steps = np.zeros(self.events.height + 1, np.int64)

@@ -63,7 +63,7 @@ def project(
 ) -> Config:
     """A project of one source called shop; `parts` go to the source, `settings`, `types`, `tasks`."""
     source = {"name": "shop", "path": "events.parquet", "columns": COLUMNS}
-    data = {key: parts.pop(key) for key in ("types", "tasks") if key in parts}
+    data = {key: parts.pop(key) for key in ("types", "tasks", "explain") if key in parts}
     off = {task: {"enabled": False} for task in SHIPPED if task not in only}
     data["tasks"] = off | data.get("tasks", {})
     settings = {"models": "fast", "threads": 2} | parts.pop("settings", {})

@@ -20,6 +20,7 @@ from customers_data import (
     meaningless_visits,
     table,
 )
+from explain_data import check_explanation
 from scipy import integrate, special, stats
 from sklearn.metrics import r2_score, roc_auc_score
 
@@ -340,6 +341,14 @@ def test_a_reloaded_model_and_one_fitted_again_say_the_same(task: str) -> None:
     assert not any(
         name.endswith("pkl") or b"\x80\x04" in file for name, file in model.save().items()
     )
+
+
+@every_task
+def test_parts_add_up_and_silence_speaks_for_itself(task: str) -> None:
+    model, test = fitted(task), table(task, "test")
+    one = check_explanation(model, test)
+    often, _, silence, *_ = model.features(task)
+    assert set(one.features) <= {*model.features(task)} and {often, silence} <= {*one.features}
 
 
 def test_same_rows_same_bits() -> None:

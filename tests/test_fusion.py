@@ -8,11 +8,13 @@ import polars as pl
 import pytest
 from clickstream import clickstream
 from conftest import project
+from explain_data import check_explanation
 
 from behavsql.frames import Table
 from behavsql.models import model_class
 from behavsql.models.base import loss
 from behavsql.models.fusion import Fusion
+from behavsql.models.parts.explanation import EVENTS
 from behavsql.models.parts.item_vectors import ItemVectors
 from behavsql.pipeline import train
 from behavsql.progress import Progress
@@ -78,6 +80,11 @@ def test_uses_words_and_vectors_of_items_it_never_met():
     blind = np.where(member, *(test.label[member == side].mean() for side in (1, 0)))
     whole = loss("binary", test.label, fitted().predict(test))
     assert whole < loss("binary", test.label, blind) - 0.1
+
+
+def test_events_and_features_add_up_to_the_answer():
+    one = check_explanation(fitted(), asked("test"), left_over=0.1)
+    assert one.features[0] == EVENTS and "member" in one.features
 
 
 def test_each_modality_has_its_worth():

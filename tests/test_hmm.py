@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import Heard, Shop
+from explain_data import check_explanation
 from sklearn.metrics import roc_auc_score
 
 from behavsql import frames, parity
@@ -342,6 +343,14 @@ def test_a_reloaded_model_says_the_same(name: str, kind: str) -> None:
     assert answer.min() >= 0 and np.ptp(answer) > 0.1
     expected = of_kind(chain(1)[0], kind).label.mean()
     assert answer.mean() == pytest.approx(expected, rel=0.1)
+
+
+@every_model
+@pytest.mark.parametrize("kind", ["binary", "amount"])
+def test_what_happened_and_when_add_up_to_the_answer(name: str, kind: str) -> None:
+    one = check_explanation(fitted(name, kind), of_kind(chain(3)[0], kind))
+    assert one.features == ("role_sequence", "days_ago_sequence")
+    assert np.abs(one.parts).mean(axis=0).min() > 0
 
 
 @every_model

@@ -11,6 +11,7 @@ import pytest
 from behavsql.cli.main import app
 from clickstream import clickstream
 from conftest import Heard, project
+from explain_data import check_explanation
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
@@ -219,6 +220,7 @@ def test_fine_tuning_learns_and_a_reloaded_model_predicts_the_same_bits():
     some = np.arange(len(test)) % 7 == 5
     assert np.array_equal(again.predict(test.rows(some)), answer[some])
     assert set(again.save()) == set(model.save())
+    assert check_explanation(again, test, left_over=0.1).features == ("(events)",)
 
 
 def test_only_what_is_tied_to_ids_begins_anew_on_other_data():
@@ -374,6 +376,7 @@ def test_another_model_reads_the_embedding_beside_the_features():
     assert np.array_equal(again.predict(test), answer)
     one = np.arange(len(test)) == 7
     assert again.predict(test.rows(one)) == answer[one]
+    assert "(events)" in check_explanation(again, test).features
     with pytest.raises(CompileError, match="model embedding_lightgbm: nothing here says it in SQL"):
         model.to_sql(RowForm({}, "up"))
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from explain_data import check_explanation
 
 from behavsql.errors import ModelError
 from behavsql.frames import Table
 from behavsql.models import model_class
 from behavsql.models.base import loss
 from behavsql.models.parts import augmentation
+from behavsql.models.parts.explanation import EVENTS
 from behavsql.models.parts.sequence_encoder import (
     BUCKETS,
     FIRST_BUCKET,
@@ -124,6 +126,13 @@ def test_comes_near_what_can_be_attained(name: str) -> None:
     shares = fitted(name).importance()
     assert set(list(shares)[:2]) == {"role_sequence", "days_ago_sequence"}
     assert sum(shares.values()) == pytest.approx(1)
+
+
+@every_network
+def test_events_and_features_add_up_to_the_answer(name: str) -> None:
+    one = check_explanation(reloaded(name), asked("test")[0], left_over=0.1)
+    size = dict(zip(one.features, np.abs(one.parts).mean(axis=0), strict=True))
+    assert size[EVENTS] > 2 * max(size["noise_1"], size["noise_2"])
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 LEAST_SHARE = 0.01  # of the mean label: nobody's expected count or amount is called smaller
 
@@ -105,6 +106,17 @@ class Model(ABC):
     def params(self) -> dict[str, object]:
         """What was chosen while fitting (penalty, rounds, depth, epochs), ready for JSON."""
         return dict(self._params)
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """What each feature adds to the prediction of each row (n,), from a base that is anybody's.
+
+        usual: one row of the features as they usually are in train. It is the base of models that
+        have none of their own, as here: Shapley values of the difference, on the answer's scale.
+        """
+        from behavsql.models.parts import shapley
+
+        names = [name for name in self.features(table.task) if name in table.features.columns]
+        return shapley.explained(self.predict, table, usual, [(name,) for name in names], self.seed)
 
     def to_sql(self, form: "Form") -> str:
         """The model's prediction as a SQL expression over the features `form` hands out.

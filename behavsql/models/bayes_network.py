@@ -1,6 +1,7 @@
 """A Bayes network learned from data: the label, and a tree of features below it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from behavsql.models.parts.space import Between, Range
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 MOST_ROWS = 500_000  # it is fitted on at most so many
 CHOOSE_ROWS = 100_000  # features are compared on at most so many
@@ -75,6 +77,21 @@ class BayesNetwork(Model):
     def predict(self, table: Table) -> np.ndarray:
         codes = discrete.codes([node.feature for node in self._nodes], table.features)
         return self._classes.mean(bayes_tables.scores(self._nodes, self._classes, codes))
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """Each feature's likelihood ratio given its parent; of several classes, see `bayes_tables`."""
+        from behavsql.models.parts.explanation import Explanation
+
+        codes = discrete.codes([node.feature for node in self._nodes], table.features)
+        is_binary = self.kind == "binary"
+        base, parts = bayes_tables.parts(self._nodes, self._classes, codes, is_binary)
+        answer = self._classes.mean(bayes_tables.scores(self._nodes, self._classes, codes))
+        start = float(self._classes.mean(self._classes.log_ratios[:, np.newaxis])[0])
+        names = tuple(node.feature.source for node in self._nodes)
+        one = Explanation.exact("likelihood ratios", names, base, parts, start, answer)
+        if is_binary:
+            return one
+        return replace(one, residual=answer - start - parts.sum(axis=1))
 
     def features(self, task: str) -> tuple[str, ...]:
         return tuple(node.feature.source for node in self._nodes)

@@ -17,6 +17,7 @@ from behavsql.models.parts.gamma_gamma import GammaGamma
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 FEWEST = 50  # customers who came again: fewer teach nothing about leaving
 MOST_EXACT = 100_000  # customers; more are told apart by a thousandth of the longest history
@@ -161,6 +162,14 @@ class BGNBD(Model):
         ]
         schema = {"parameter": pl.String, "value": pl.Float64, "meaning": pl.String}
         return {"bg_nbd_parameters": pl.DataFrame(rows, schema=schema, orient="row")}
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """Exact Shapley values; how often and in what rhythm go together, for neither is known alone."""
+        from behavsql.models.parts import shapley
+
+        often, rhythm, *others = self.features(table.task)
+        groups = [(often, rhythm), *((name,) for name in others)]
+        return shapley.explained(self.predict, table, usual, groups, self.seed)
 
     def to_sql(self, form: "Form") -> str:
         from behavsql.compile import bg_nbd

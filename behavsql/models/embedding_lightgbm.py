@@ -15,6 +15,7 @@ from behavsql.sequences import COLUMNS
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 COLUMN = "embedding_{}"  # the j-th number of it, from 1; no feature of that name stands beside
 
@@ -54,6 +55,15 @@ class EmbeddingLightGBM(LightGBM):
 
     def predict(self, table: Table) -> np.ndarray:
         return super().predict(self._wider(table))
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """As LightGBM; the numbers of the embedding are one feature, the events."""
+        from behavsql.models.parts.explanation import EVENTS, together
+
+        one, own = super().explain(self._wider(table), usual), set(self._columns)
+        names = [EVENTS if name in own else name for name in one.features]
+        features, parts = together(names, one.parts)
+        return replace(one, features=features, parts=parts)
 
     def features(self, task: str) -> tuple[str, ...]:
         return (*COLUMNS, *(name for name in super().features(task) if name not in self._columns))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import lightgbm
 
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 MOST_ROUNDS = 100  # a round is a tree, and every split costs planning once it is SQL
 TOLD_ROUNDS = 10  # the valid loss of every tenth is told to who watches
@@ -128,6 +129,21 @@ class LightGBM(Model):
         matrix = self._encoder.transform(table.features)
         raw = self._booster.predict(matrix, num_threads=self._threads(len(matrix)))
         return self._answer(raw, self._smearing)
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """Exact, on the scale of the trees' sum: log odds, or log of the mean."""
+        from behavsql.models.parts import tree_shap
+        from behavsql.models.parts.explanation import Explanation, together
+        from behavsql.models.parts.lightgbm_trees import answered, read
+
+        matrix = self._encoder.transform(table.features)
+        trees, objective = read(self._text)
+        base = sum(map(tree_shap.expected, trees))
+        sources = [column.source for column in self._encoder.columns]
+        names, parts = together(sources, tree_shap.contributions(trees, matrix))
+        said = answered(np.append(base + parts.sum(axis=1), base), objective)
+        answer = self._answer(said, self._smearing)
+        return Explanation.exact("TreeSHAP", names, base, parts, answer[-1], answer[:-1])
 
     def to_sql(self, form: "Form") -> str:
         from behavsql.compile import encoder, lightgbm_text, trees

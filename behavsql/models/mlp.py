@@ -18,6 +18,7 @@ from behavsql.quoting import literal
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 HIDDEN_LAYERS = 2
 MOMENTUM = 0.9  # of stochastic gradient descent
@@ -94,6 +95,19 @@ class MLP(Model):
 
     def predict(self, table: Table) -> np.ndarray:
         return self._layers.predict(self._encoder.transform(table.features))[:, 0] * self._unit
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """Integrated gradients from the average row of train, before the last activation."""
+        from behavsql.models.parts.explanation import Explanation, together
+        from behavsql.models.parts.integrated_gradients import attributed
+
+        matrix, centre = self._encoder.transform(table.features), self._encoder.centre
+        base, parts, output = attributed(self._layers, matrix, centre)
+        start = self._layers.predict(centre[np.newaxis])[0, 0] * self._unit
+        names, parts = together([column.source for column in self._encoder.columns], parts)
+        residual = output - base - parts.sum(axis=1)
+        return Explanation("integrated gradients", names, base, parts, residual, float(start),
+                           self._layers.predict(matrix)[:, 0] * self._unit)  # fmt: skip
 
     def to_sql(self, form: "Form") -> str:
         from behavsql.compile import encoder, network

@@ -13,6 +13,7 @@ from behavsql.models.parts.space import Between, OneOf, Range
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 MOST_ROWS = 200_000  # it is fitted on at most so many
 IMPORTANCE_ROWS = 10_000
@@ -135,6 +136,18 @@ class NaiveBayes(Model):
     def predict(self, table: Table) -> np.ndarray:
         evidence = self._gaussians.evidence(self._encoder.transform(table.features))
         return self._answer(evidence * self._weight)
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """Exact, in log odds: the prior, and the log of each feature's factor."""
+        from behavsql.models.parts.explanation import Explanation, together
+
+        matrix = self._encoder.transform(table.features)
+        factors = self._gaussians.factors(matrix) * self._weight
+        names, parts = together([column.source for column in self._encoder.columns], factors)
+        answer = self._answer(np.append(parts.sum(axis=1), 0.0))
+        return Explanation.exact(
+            "likelihood ratios", names, self._prior, parts, answer[-1], answer[:-1]
+        )
 
     def to_sql(self, form: "Form") -> str:
         from behavsql.compile import bayes

@@ -10,6 +10,7 @@ from behavsql.quoting import literal
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 
 class Persistence(Model):
@@ -44,6 +45,14 @@ class Persistence(Model):
 
     def features(self, task: str) -> tuple[str, ...]:
         return (f"{task}_last_window",)
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """The last window moves the answer away from the mean, which is said where it is unknown."""
+        from behavsql.models.parts.explanation import Explanation
+
+        answer, mean = self.predict(table), self._params["mean"]
+        parts = (answer - mean)[:, np.newaxis]
+        return Explanation.exact("difference", self.features(table.task), mean, parts, mean, answer)
 
     def to_sql(self, form: "Form") -> str:
         last = form.last_window()

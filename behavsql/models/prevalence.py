@@ -10,6 +10,7 @@ from behavsql.quoting import literal
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 
 class Prevalence(Model):
@@ -31,6 +32,14 @@ class Prevalence(Model):
 
     def to_sql(self, form: "Form") -> str:
         return literal(self._params["mean"])
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """Nothing adds to the base."""
+        from behavsql.models.parts.explanation import Explanation
+
+        answer = self.predict(table)
+        base = float(self.predict(usual)[0])
+        return Explanation.exact("none", (), base, np.zeros((len(answer), 0)), base, answer)
 
     def save(self) -> dict[str, bytes]:
         return self._card()

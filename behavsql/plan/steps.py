@@ -18,7 +18,7 @@ BEFORE_MODELS = 5  # the last stage that is built before training
 PREDICTIONS = 6  # the stage of what the published models say of who is asked now
 JUDGE = "judge tasks"
 TELLS = ("train", "score")  # verbs that make models speak
-OF_MODELS = (*TELLS, "compile")  # verbs of one task's models
+OF_MODELS = (*TELLS, "compile", "explain")  # verbs of one task's models
 OF_PRETRAINING = ("pretrain", "embed")
 # Verbs outside a transaction, so that what they did stays, half done, where they are cut short.
 # DuckDB writes to one database a transaction, and raw is one of its own; and functions that fail
@@ -37,6 +37,8 @@ MADE_WITH = {
     "predictions.outcomes": REMEMBER, "meta.quality": "staging.ledger",
 }  # fmt: skip
 SIMILAR_USERS = "similar_users"  # the function that reads it
+# Tables that the explaining of a task's models fills.
+EXPLAINED = ("models.explanations", "models.contributions", "models.permutation_importance", "models.dependence")
 FOUND_PARAMS = {"latest_possible_at": "raw.clock", "bucket": "meta.clock"}
 
 
@@ -74,7 +76,7 @@ class Step:
 
     @property
     def task(self) -> str:
-        """The task of a label file, a training, a scoring or a compilation."""
+        """The task of a label file, a training, a scoring, a compilation or an explanation."""
         return self.name.partition(" ")[2] or self.name.partition(".")[2]
 
 
@@ -120,9 +122,8 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     package = {"behavsql": __version__}
     asked = [file for file in catalog.label_files() if _is_enabled(file.name, config)]
     labels = [file.table for file in asked]
-    models = [f"models[{file.name}]" for file in asked]
     tables = [
-        _sql_step(file, catalog, config, models) for file in catalog.files.values()
+        _sql_step(file, catalog, config, asked) for file in catalog.files.values()
         if file.schema != "labels" or file.table in labels
     ]  # fmt: skip
     yield Step("raw.events", "ingest", (), source_parts(config) | package)
@@ -140,6 +141,10 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     yield from models
     for file in asked:
         yield Step(f"compile {file.name}", "compile", (f"fitted[{file.name}]",), package)
+    told = {"explain.reasons": str(config.explain.reasons)}
+    for file in asked:
+        name, read = f"explain {file.name}", (f"models[{file.name}]",)
+        yield Step(name, "explain", read, package | told)
     compiled = [f"compile {file.name}" for file in asked]
     read = ("features.matrix", "meta.tasks", "meta.clock", VERDICTS, *compiled)
     yield Step("live.views", "live", read, _live_parts(catalog, config) | package)
@@ -168,7 +173,7 @@ def _is_enabled(task: str, config: Config) -> bool:
     return task not in config.tasks or config.tasks[task].enabled
 
 
-def _sql_step(file: SqlFile, catalog: Catalog, config: Config, models: list[str]) -> Step:
+def _sql_step(file: SqlFile, catalog: Catalog, config: Config, asked: list[SqlFile]) -> Step:
     parts = {"sql": f"{file.version} {file.digest}", "purpose": file.purpose}
     for macro in catalog.macros:
         if macro.name in file.macros:
@@ -181,8 +186,10 @@ def _sql_step(file: SqlFile, catalog: Catalog, config: Config, models: list[str]
     for name in content.slices_read(file):
         if name in (WATCH, *MADE_WITH):
             reads.append(MADE_WITH.get(name, name))
+        elif name in EXPLAINED:
+            reads += [f"explain {task.name}" for task in asked]
         elif name.startswith("models."):
-            reads += models
+            reads += [f"models[{task.name}]" for task in asked]
         elif name.startswith("meta.") and file.stage_number > BEFORE_MODELS:
             reads += ["meta.tasks", "meta.clock", VERDICTS]
         else:

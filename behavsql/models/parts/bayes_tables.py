@@ -9,6 +9,7 @@ import polars as pl
 from behavsql.models.parts import chow_liu
 from behavsql.models.parts.discrete import Discrete
 
+WAY_NODES = 32  # of the integral in `parts`
 LABEL = "label"  # what the label is called among the features that are shown
 
 
@@ -33,6 +34,13 @@ class Classes:
     def log_ratios(self) -> np.ndarray:
         """(c - 1,) log P(class) - log P(first class)."""
         return np.log(self.rows[1:]) - np.log(self.rows[0])
+
+    def slope(self, scores: np.ndarray) -> np.ndarray:
+        """(c - 1, n) how much `mean` grows with each of the scores."""
+        padded = np.vstack([np.zeros(scores.shape[1]), scores])
+        weights = np.exp(padded - padded.max(axis=0))
+        share = weights / weights.sum(axis=0)
+        return share[1:] * (self.means[1:, np.newaxis] - self.means @ share)
 
     def mean(self, scores: np.ndarray) -> np.ndarray:
         """(n,) expected label, of (c - 1, n) log P(class | x) - log P(first class | x)."""
@@ -122,6 +130,28 @@ def scores(nodes: list[Node], classes: Classes, codes: np.ndarray) -> np.ndarray
         above = 0 if node.parent is None else codes[node.parent]
         total += node.log_ratios[:, code, above]
     return total
+
+
+def parts(
+    nodes: list[Node], classes: Classes, codes: np.ndarray, in_log_odds: bool
+) -> tuple[float, np.ndarray]:
+    """A base and (n, f) what each node adds, of states (f, n).
+
+    In log odds, which add up, where there are two classes, no and yes. Else on the scale of the mean label, whose slope is
+    integrated along the straight way from the base scores to the row's, by Gauss-Legendre nodes.
+    """
+    steps = np.stack([  # (f, c - 1, n)
+        node.log_ratios[:, code, 0 if node.parent is None else codes[node.parent]]
+        for node, code in zip(nodes, codes, strict=True)
+    ])  # fmt: skip
+    first = classes.log_ratios[:, np.newaxis]
+    if in_log_odds:
+        return float(first[0, 0]), steps[:, 0].T
+    total, slope = steps.sum(axis=0), 0.0
+    at, weights = np.polynomial.legendre.leggauss(WAY_NODES)
+    for share, weight in zip((at + 1) / 2, weights / 2, strict=True):
+        slope = slope + weight * classes.slope(first + share * total)
+    return float(classes.mean(first)[0]), np.einsum("fcn,cn->nf", steps, slope)
 
 
 def shown(nodes: list[Node], classes: Classes) -> pl.DataFrame:

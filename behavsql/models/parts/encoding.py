@@ -122,6 +122,11 @@ class Encoder:
         scaled = [self.scale and column.role == "number" for column in self.columns]
         return np.where(scaled, 1.0, [column.std for column in self.columns])
 
+    @property
+    def centre(self) -> np.ndarray:
+        """(m,) mean of the matrix's columns in train, of a scaled encoder."""
+        return np.array([0.0 if one.role == "number" else one.mean for one in self.columns])
+
     def to_dict(self) -> dict:
         """Ready for JSON; floats survive the round trip exactly."""
         columns = [asdict(column) for column in self.columns]

@@ -16,6 +16,7 @@ from behavsql.quoting import literal
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 # Whom `fit` trains where nobody brings members along.
 OWN_MEMBERS = {
@@ -157,6 +158,24 @@ class Ensemble(Model):
             member.model.threads = self.threads
             scores[:, i] = member.score(table)
         return self.pool(scores)
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """The members' parts, each rescaled to its calibrated term, weighted and added up."""
+        from behavsql.models.parts.explanation import Explanation, most_of, summed
+
+        told = []
+        for member, weight in self.weighted:
+            member.model.threads = self.threads
+            one = member.model.explain(table, usual)
+            both = self._term(member, member.calibrator.transform(np.append(one.answer, one.start)))
+            most = np.inf if self.is_out_of_time else most_of(self.kind, both[-1], both[:-1])
+            told.append((one.rescaled(both[-1], both[:-1], most), weight))
+        names, base, parts, residual = summed(told, self._intercept)
+        answer = self._answer(np.append(base + parts.sum(axis=1) + residual, base))
+        methods = dict.fromkeys(one.method for one, _ in told)
+        return Explanation(
+            " + ".join(methods), names, base, parts, residual, float(answer[-1]), answer[:-1]
+        )
 
     def to_sql(self, form: "Form") -> str:
         terms = [literal(self._intercept)]

@@ -1,7 +1,7 @@
 """What the models of a user's last events share: symbols in, one answer a question out."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from behavsql.frames import Table
 from behavsql.models.base import Model, labels
 from behavsql.models.parts.event_symbols import KNOWN, EventSymbols
 from behavsql.sequences import COLUMNS, LENGTH
+
+if TYPE_CHECKING:
+    from behavsql.models.parts.explanation import Explanation
 
 BLOCK_ROWS = 50_000  # questions whose symbols are in memory together
 
@@ -34,6 +37,20 @@ class EventModel(Model):
 
     def predict(self, table: Table) -> np.ndarray:
         return self._by_blocks(table, self._answer, np.empty(0))
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """Exact Shapley values of what happened, and of when, on top of the answer without events."""
+        from behavsql.models.parts.explanation import Explanation
+
+        (codes, silence), answer = self._codes(table), self.predict(table)
+        nothing = np.zeros((1, self.steps), codes.dtype)
+        quiet = self._symbols.silence(self._events(table).sequences.none())
+        start = float(self._answer(nothing, quiet)[0])
+        what = self._answer(codes, np.repeat(quiet, len(codes)))
+        when = self._answer(np.repeat(nothing, len(codes), axis=0), silence)
+        parts = np.column_stack([what - start + answer - when, when - start + answer - what]) / 2
+        names = ("role_sequence", "days_ago_sequence")
+        return Explanation.exact("Shapley values", names, start, parts, start, answer)
 
     def features(self, task: str) -> tuple[str, ...]:
         return COLUMNS

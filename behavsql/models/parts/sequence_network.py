@@ -5,7 +5,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from io import BytesIO
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from behavsql.models.parts.quiet_keras import import_keras
 from behavsql.models.parts.sequence_encoder import NUMBERS, TEXTS, EncodedEvents, SequenceEncoder
 from behavsql.models.parts.space import CLASS_WEIGHTS, Between, OneOf, Range
 from behavsql.sequences import COLUMNS, LENGTH
+
+if TYPE_CHECKING:
+    from behavsql.models.parts.explanation import Explanation
 
 PATIENCE = 2  # epochs without a better valid loss before stopping
 STEPS = 150  # batches in an epoch, roughly: the batch grows with the number of rows
@@ -93,6 +96,12 @@ class SequenceNetwork(Model):
                 inputs["features"] = features[rows]
             parts.append(self._answer(inputs))
         return np.concatenate(parts) * self._unit
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """See sequence_explanation.py."""
+        from behavsql.models.parts.sequence_explanation import explained
+
+        return explained(self, table)
 
     def features(self, task: str) -> tuple[str, ...]:
         return (*COLUMNS, *(self._encoder.sources if self._encoder else ()))

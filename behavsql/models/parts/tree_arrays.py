@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sklearn.tree import BaseDecisionTree
 
     from behavsql.compile.trees import Tree
+    from behavsql.models.parts import tree_shap
 
 CHUNK = 2048  # rows walked together, few enough that they stay in the processor's cache
 
@@ -87,6 +88,26 @@ class TreeArrays:
             return Split(
                 atom(int(self.feature[i])), below_float32(self.threshold[i]),
                 bool(self.missing_go_left[i]), node(self.left[i]), node(self.right[i]),
+            )  # fmt: skip
+
+        return [node(root) for root in self.roots]
+
+    def forks(self) -> "list[tree_shap.Tree]":
+        """The trees with the shares of the train rows that went left.
+
+        A node's value is the mean of its children's by their rows: so the shares need not be stored.
+        """
+        from behavsql.models.parts.tree_shap import Fork
+
+        def node(i: int) -> "tree_shap.Tree":
+            if self.left[i] == i:
+                return float(self.value[i])
+            left, right = self.left[i], self.right[i]
+            apart = self.value[left] - self.value[right]
+            share = (self.value[i] - self.value[right]) / apart if apart else 0.5
+            return Fork(
+                int(self.feature[i]), float(self.threshold[i]), bool(self.missing_go_left[i]),
+                float(np.clip(share, 0.0, 1.0)), node(left), node(right),
             )  # fmt: skip
 
         return [node(root) for root in self.roots]

@@ -14,6 +14,7 @@ from behavsql.quoting import literal
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 
 class TreeModel(Model):
@@ -21,6 +22,19 @@ class TreeModel(Model):
 
     def predict(self, table: Table) -> np.ndarray:
         return self._trees.predict(self._matrix(table.features))
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """Exact, on the answer's own scale."""
+        from behavsql.models.parts import tree_shap
+        from behavsql.models.parts.explanation import Explanation, together
+
+        matrix, trees = self._matrix(table.features), self._trees.forks()
+        base = sum(map(tree_shap.expected, trees)) / len(trees)
+        sources = [column.source for column in self._encoder.columns]
+        names, parts = together(sources, tree_shap.contributions(trees, matrix) / len(trees))
+        return Explanation.exact(
+            "TreeSHAP", names, base, parts, base, self._trees.predict(matrix)
+        )
 
     def to_sql(self, form: "Form") -> str:
         from behavsql.compile import encoder, trees

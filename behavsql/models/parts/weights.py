@@ -14,6 +14,7 @@ from behavsql.models.parts.principal_components import PrincipalComponents
 
 if TYPE_CHECKING:
     from behavsql.compile import Form
+    from behavsql.models.parts.explanation import Explanation
 
 
 class WeightedSum(Model):
@@ -24,6 +25,17 @@ class WeightedSum(Model):
 
     def predict(self, table: Table) -> np.ndarray:
         return self._answer(self._sum(table.features))
+
+    def explain(self, table: Table, usual: Table) -> "Explanation":
+        """Exact, on the scale of the sum; the base is the average row of train."""
+        from behavsql.models.parts.explanation import Explanation, together
+
+        matrix = self._encoder.transform(table.features)
+        parts = (matrix - self._encoder.centre) * self._coefficients
+        base = float(self._encoder.centre @ self._coefficients) + self._intercept
+        names, parts = together([column.source for column in self._encoder.columns], parts)
+        answer = self._answer(np.append(self._sum(table.features), base))
+        return Explanation.exact("weights", names, base, parts, answer[-1], answer[:-1])
 
     def to_sql(self, form: "Form") -> str:
         from behavsql.compile.weighted_sum import weighted_sum
