@@ -4,11 +4,16 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from behavsql import describe
 from behavsql.explain.groups import Groups
 from behavsql.parity import Published
-from behavsql.quoting import identifier
+from behavsql.quoting import identifier, literal
 
 REASONS = "reasons"  # of the schema `predictions`
+COMMENT = (
+    "why the published model scores each user so, in words: what moves the score most, "
+    "one row per user, task and reason"
+)
 MODELS = """
 create table if not exists models.explanations (
     task varchar, model_id varchar, model varchar, version integer, method varchar, base double,
@@ -46,6 +51,8 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
         "null::double as contribution, null::integer as count_features, "
         "null::varchar as sentence from cutoffs.cutoffs limit 0"
     )
+    con.execute(f"comment on table predictions.reasons is {literal(COMMENT)}")
+    describe.comment_columns(con, "predictions", REASONS)
 
 
 def forget(con: duckdb.DuckDBPyConnection, task: str) -> None:
