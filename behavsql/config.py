@@ -52,6 +52,9 @@ class Settings(Section):
     trials: int = Field(30, ge=1, le=10_000)  # of each model, where it is tuned
     search: Literal["tpe", "random"] = "tpe"
     select_features: bool = False  # train on the features that are worth it, instead of all
+    seen_items: Literal["auto", "keep", "drop"] = "auto"  # whether they are recommended again
+    count_recommended: int = Field(20, ge=1, le=40)  # items of a list
+    max_per_category: int | None = Field(None, ge=1)  # of a list
     partitions: int = Field(1, ge=1, le=256)  # parts of the users that are worked on at once
     publish_mode: str = Field("0640", pattern=r"^0[0-7]{3}$")
 

@@ -8,7 +8,7 @@ from behavsql.compile.form import NUMBERS, TEXTS
 from behavsql.errors import SqlFileError
 from behavsql.plan import Step
 from behavsql.quoting import identifier, literal
-from behavsql.tasks import Task
+from behavsql.tasks import CHOICE, Task
 
 SCALARS = (*NUMBERS, *TEXTS)
 KEYS = ("user_id", "cutoff_at")
@@ -25,6 +25,7 @@ def build_matrix(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[T
     Raises SqlFileError if two files make the same column, or one is of a type no model reads.
     """
     scalars, lists = feature_columns(con, catalog)
+    tasks = _with_numbers(tasks)
     _fill_matrix(con, scalars, tasks)
     comment = "every feature as of every cutoff, one row per user and cutoff"
     con.execute(f"comment on table features.matrix is {literal(comment)}")
@@ -152,6 +153,11 @@ def feature_columns(
     return scalars, lists
 
 
+def _with_numbers(tasks: list[Task]) -> list[Task]:
+    """The tasks whose labels are numbers: a choice among items is no feature and no score."""
+    return [task for task in tasks if task.kind != CHOICE]
+
+
 def _last_window(task: Task, those: str) -> str:
     """The join that brings a task's label of the window before each cutoff."""
     return (
@@ -166,6 +172,7 @@ def build_predictions(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: l
     """Cut `predictions.scored` into one table per task, and drop those of tasks no longer asked."""
     from behavsql.explain.tables import REASONS
 
+    tasks = _with_numbers(tasks)
     wanted = (
         {task.name for task in tasks}
         | {score_history.TABLE, outcomes.TABLE, REASONS}
@@ -193,7 +200,7 @@ def build_predictions(con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: l
 def build_customers(con: duckdb.DuckDBPyConnection, tasks: list[Task]) -> None:
     """The view people open first: one row per user, every task's score and decile beside it."""
     columns, joins = [], []
-    for task in tasks:
+    for task in _with_numbers(tasks):
         measure = "probability" if task.kind == "binary" else "amount"
         alias = identifier(task.name)
         columns += [

@@ -23,9 +23,12 @@ CUTOFFS_STAGE = 3  # decides when is asked, not what is known then
 def digests(steps: list[Step], task: str) -> dict[str, Parts]:
     """Table -> parts of every SQL file from the sources to the features and to the task's label."""
     by_name = {step.name: step for step in steps}
-    features = [step.name for step in steps if step.file and step.file.schema == "features"]
+    rows = [step.name for step in steps if step.file and step.file.schema == "features"]
+    for step in steps:
+        if step.verb in TELLS and step.task == task and "features.matrix" not in step.reads:
+            rows = [name for name in step.reads if "." in name]  # a choice is made of no features
     found = {}
-    for name in sorted(_with_above(by_name, [f"labels.{task}", *features])):
+    for name in sorted(_with_above(by_name, [f"labels.{task}", *rows])):
         step = by_name[name]
         if step.file and step.file.stage_number != CUTOFFS_STAGE:
             found[name] = {part: value for part, value in step.parts.items() if part != "purpose"}

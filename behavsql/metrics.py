@@ -35,6 +35,7 @@ DEFAULT_METRIC = {
     "binary": "log_loss",
     "count": "poisson_deviance",
     "amount": "tweedie_deviance",
+    "choice": "ndcg_at_10",
 }
 
 

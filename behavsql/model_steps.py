@@ -28,13 +28,18 @@ def train(run: "Run", step: Step) -> None:
     budget = _budget(run)
     task = next(task for task in tasks.ready(run.con) if task.name == step.task)
     digests = learned.digests(run.steps, task.name)
+    if task.kind == tasks.CHOICE:
+        from behavsql.recommenders import training
+
+        training.train_task(run.con, task, run.config.settings, step.models, digests, run.progress)
+        return
     train.train_task(run.con, task, run.config.settings, step.models, digests, run.progress, budget)
 
 
 def _budget(run: "Run") -> Budget:
     """The run's time, from the first training on; tasks that are not asked get none of it."""
     if run.budget is None:
-        ready = {task.name for task in tasks.ready(run.con)}
+        ready = {task.name for task in tasks.scored(run.con)}
         due = sum(
             step.verb == "train" and step.reason is not None and step.task in ready
             for step in run.steps
@@ -48,6 +53,11 @@ def score(run: "Run", step: Step) -> int:
     """Let the published model speak about who is there now; rows."""
     from behavsql import score
 
+    task = next(task for task in tasks.ready(run.con) if task.name == step.task)
+    if task.kind == tasks.CHOICE:
+        from behavsql.recommenders import training
+
+        return training.score_task(run.con, task, run.config.settings)
     users = run.update.scored_users() if run.update else None
     return score.score_task(run.con, step.task, run.config.settings, users)
 
@@ -141,7 +151,7 @@ def watch(run: "Run", step: Step) -> int:
 
     model_tables.prepare(run.con)  # of a warehouse that was built before there was such a step
     generated.build_categories(run.con, run.catalog)
-    asked = [task for task in tasks.ready(run.con) if task.name in trained(run)]
+    asked = [task for task in tasks.scored(run.con) if task.name in trained(run)]
     return drift.watch(run.con, asked, run.config.settings)
 
 

@@ -15,6 +15,7 @@ from behavsql.gains import gains
 from behavsql.metrics import DIRECTION, evaluate, intervals
 from behavsql.plan.changes import Parts
 from behavsql.quoting import identifier
+from behavsql.recommenders import publishing
 from behavsql.tasks import Task
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_TABLES + PRETRAINED + drift.TABLES)
     tables.prepare(con)
     shown_tables.prepare(con)
+    publishing.prepare(con)
     for name, type_ in _LATER_COLUMNS.items():
         table, column = name.split(".")
         con.execute(f"alter table models.{table} add column if not exists {column} {type_}")

@@ -60,7 +60,8 @@ def published_models(con: duckdb.DuckDBPyConnection) -> list[Published]:
     rows = con.execute(
         "select models.model_id, tasks.task, tasks.kind, models.model, models.family, "
         "models.version from models.models as models inner join meta.tasks as tasks on tasks.task = models.task "
-        "where models.is_published and tasks.status = 'ready' order by models.model_id"
+        "where models.is_published and tasks.status = 'ready' and tasks.kind <> 'choice' "
+        "order by models.model_id"
     ).fetchall()
     return [Published(*row) for row in rows]
 

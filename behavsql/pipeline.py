@@ -23,11 +23,15 @@ from behavsql.plan.steps import Goal, Step
 from behavsql.privacy import archive, register
 from behavsql.progress import Progress
 from behavsql.quoting import literal
+from behavsql.recommenders import BLEND, RECOMMENDERS
 from behavsql.run import Run
+from behavsql.tasks import CHOICE
 from behavsql.updating import Update, updates
 from behavsql.warehouse import Warehouse, limit
 
 BUILD = Goal()
+OF_CHOICES = (*RECOMMENDERS, BLEND)
+KNOWN = (*MODELS, *OF_CHOICES)  # what `train -m` accepts
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,14 @@ def train(
     that setting. ConfigError for unknown names, for a model that answers none of the tasks and for
     a task that none of the models answers, before anything runs.
     """
+    models = tuple(models)
     kinds = {file.name: file.kind for file in load_catalog(config).label_files()}
     known = list(kinds)
     off = [task for task, own in config.tasks.items() if not own.enabled]
-    asked = tuple(tasks) or tuple(task for task in known if task not in off)
+    asked = tuple(tasks) or tuple(
+        task for task in known
+        if task not in off and (not models or _is_meant(kinds[task], models))
+    )  # fmt: skip
     for name in asked:
         if name not in known or name in off:
             why = f'"{name}" is disabled in {config.origin}' if name in off else f'no task "{name}"'
@@ -110,20 +118,28 @@ def train(
                 f"train: {why}; allowed are {', '.join(allowed)}.{nearest(name, allowed)} "
                 f"See `behavsql tasks`."
             )
-    models = tuple(models)
     for name in models:
-        if name not in MODELS:
+        if name not in KNOWN:
             raise ConfigError(
-                f'train: no model "{name}"; allowed are {", ".join(MODELS)}.{nearest(name, MODELS)}'
+                f'train: no model "{name}"; allowed are {", ".join(KNOWN)}.{nearest(name, KNOWN)}'
             )
     if models:
         _refuse_unserved({task: kinds[task] for task in asked}, models)
     return _bring_up_to_date(config, progress or Progress(), Goal(asked, models))
 
 
+def _is_meant(kind: str, models: tuple[str, ...]) -> bool:
+    """Whether a task that nobody named is one that models of its sort were named for.
+
+    Recommenders answer choices and nothing else; who names none of them means no choice.
+    """
+    return any((name in OF_CHOICES) == (kind == CHOICE) for name in models)
+
+
 def _refuse_unserved(kinds: Mapping[str, str], models: tuple[str, ...]) -> None:
     """ConfigError for the first model that answers no task, or task that no model answers."""
     serves = {name: model_class(name).kinds for name in MODELS}
+    serves |= dict.fromkeys(OF_CHOICES, frozenset({CHOICE}))
     wrong = [((name,), tuple(kinds)) for name in models if serves[name].isdisjoint(kinds.values())]
     wrong += [
         (models, (task,)) for task, kind in kinds.items()
@@ -131,7 +147,7 @@ def _refuse_unserved(kinds: Mapping[str, str], models: tuple[str, ...]) -> None:
     ]  # fmt: skip
     for names, tasks in wrong:
         unanswered = {kinds[task] for task in tasks}
-        allowed = [name for name in MODELS if name not in REFERENCES and serves[name] & unanswered]
+        allowed = [name for name in KNOWN if name not in REFERENCES and serves[name] & unanswered]
         raise ConfigError(
             f"train: {', '.join(names)} {'does' if len(names) == 1 else 'do'} not answer "
             f"{', '.join(f'{task} ({kinds[task]})' for task in tasks)}; allowed are "

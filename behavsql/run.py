@@ -10,6 +10,7 @@ from behavsql import (
     describe,
     generated,
     ingest,
+    item_functions,
     learned,
     ledger,
     model_steps,
@@ -292,23 +293,24 @@ class Run:
         from behavsql import model_tables
 
         model_tables.prepare(self.con)  # for the SQL files that read them, should no task be asked
-        ready = tasks.ready(self.con)
+        ready = tasks.scored(self.con)
         if self.update:
             return self.update.matrix(ready)
         return generated.build_matrix(self.con, self.catalog, ready)
 
     def _present(self, step: Step) -> int:
         trained = model_steps.trained(self)
-        asked = [task for task in tasks.ready(self.con) if task.name in trained]
+        asked = [task for task in tasks.scored(self.con) if task.name in trained]
         generated.build_predictions(self.con, self.catalog, asked)
         generated.build_customers(self.con, asked)
+        item_functions.create(self.con)
         return self.con.execute("select count(*) from main.customers").fetchall()[0][0]
 
     def _remember(self, step: Step) -> int:
         """Add the scores of now to the history, and judge those whose time has come; how many."""
         score_history.add(self.con)
         transform.set_params(self.con, plan.all_params(self.con, self.config))
-        return outcomes.judge(self.con, self.catalog, tasks.ready(self.con))
+        return outcomes.judge(self.con, self.catalog, tasks.scored(self.con))
 
     def _publish(self, step: Step, found: Cause) -> None:
         started = time.perf_counter()

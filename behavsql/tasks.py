@@ -36,6 +36,8 @@ create or replace table meta.tasks (
 """
 WINDOWS = ("horizon", "active_within", "every", "count_holdout_cutoffs")
 VERDICTS = "(select task, status, reason from meta.tasks)"  # what `judge` may change
+ITEM = "an item"
+CHOICE = "choice"  # the kind whose labels are lists of items; see recommenders/
 OUTGROWN = 2  # windows that would be so many times longer or shorter now are spoken of
 
 
@@ -109,9 +111,14 @@ def _outgrown(task: str, own: dict, now: dict) -> list[str]:
 
 
 def _words(con: duckdb.DuckDBPyConnection) -> tuple[set[str], set[str]]:
-    """The roles that occur among the events, and the source's own words in lower case."""
-    rows = con.execute("select distinct role, lower(event_type) from staging.events").fetchall()
-    return {role for role, _ in rows}, {word for _, word in rows if word is not None}
+    """The roles that occur among the events, `ITEM` if any is about one, and the source's own words in lower case."""
+    rows = con.execute(
+        "select role, lower(event_type), bool_or(item_id is not null) from staging.events group by all"
+    ).fetchall()
+    roles = {role for role, *_ in rows} | (
+        {ITEM} if any(has_item for *_, has_item in rows) else set()
+    )
+    return roles, {word for _, word, _ in rows if word is not None}
 
 
 def _resolve_task(
@@ -122,7 +129,7 @@ def _resolve_task(
     horizon = clock.buckets(_scaled(file.horizon, clock.span / 8))
     active_within = clock.buckets(_scaled(file.active_within, clock.span / 4))
     # With one kind of event, silence over purchase's own horizon would be purchase turned round.
-    if name == "churn" and len(roles - {"return", "other"}) == 1:
+    if name == "churn" and len(roles - {"return", "other", ITEM}) == 1:
         horizon, active_within = 3 * horizon, 3 * active_within
     if own:
         horizon = clock.buckets(own.horizon or horizon)
@@ -134,6 +141,8 @@ def _resolve_task(
         status, reason = "skipped", f"disabled in {config.origin}"
     elif missing:
         status, reason = "skipped", f"the data has no {' and no '.join(missing)} event"
+    elif file.kind == CHOICE and ITEM not in roles:
+        status, reason = "skipped", "the data has no item"
     elif file.types and not types & set(file.types):
         status, reason = "skipped", f"the data has no {file.types[0]} event"
     return {
@@ -160,6 +169,11 @@ def ready(con: duckdb.DuckDBPyConnection) -> list[Task]:
         "select task, kind, metric, horizon from meta.tasks where status = 'ready' order by task"
     ).fetchall()
     return [Task(*row) for row in rows]
+
+
+def scored(con: duckdb.DuckDBPyConnection) -> list[Task]:
+    """Those of them that are answered by a number, not by a choice among items."""
+    return [task for task in ready(con) if task.kind != CHOICE]
 
 
 def closed(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
@@ -215,9 +229,11 @@ def _refusal(con: duckdb.DuckDBPyConnection, task: Task) -> str | None:
     ).fetchall()[0][0]
     if cutoffs < MIN_TRAIN_CUTOFFS:
         return f"{cutoffs} train cutoffs, at least {MIN_TRAIN_CUTOFFS} needed: the data spans too little time"
+    is_choice = task.kind == CHOICE
+    counted = "len(label)" if is_choice else "cast(label as double)"
     for split in ("train", "valid", "test"):
         rows, yes, is_varied = con.execute(
-            "select count(*), count(*) filter (where cast(label as double) > 0), "
+            f"select count(*), count(*) filter (where {counted} > 0), "
             "coalesce(min(label) <> max(label), false) "
             "from cutoffs.populations as asked "
             f"inner join {identifier('labels', task.name)} as labels using (user_id, cutoff_at) "
@@ -226,6 +242,7 @@ def _refusal(con: duckdb.DuckDBPyConnection, task: Task) -> str | None:
         if not rows:
             return _nobody(con, task, split)
         word = "positives" if task.kind == "binary" else "labels above zero"
+        word = "users who chose an item" if is_choice else word
         if yes < MIN_POSITIVES:
             return f"{yes:,} {word} of {rows:,} in {split}, at least {MIN_POSITIVES} needed"
         if task.kind == "binary" and rows - yes < MIN_POSITIVES:
@@ -258,7 +275,7 @@ def _nobody(con: duckdb.DuckDBPyConnection, task: Task, split: str) -> str:
 
 def _repeats(con: duckdb.DuckDBPyConnection, task: Task, other: Task) -> str | None:
     """Whether two binary tasks are one question: equal labels, or each other's complement."""
-    if task.kind != other.kind:
+    if task.kind != other.kind or task.kind == CHOICE:
         return None
     same, opposite, rows = con.execute(
         f"""select bool_and(a.label = b.label),

@@ -28,6 +28,7 @@ select models.model_id, models.task, tasks.kind, models.model, models.family, mo
     models.is_published, models.trained_at
 from models.models as models
 inner join meta.tasks as tasks on tasks.task = models.task
+where tasks.kind <> 'choice'
 order by models.model_id
 """
 

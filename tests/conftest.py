@@ -64,7 +64,7 @@ def project(
     """A project of one source called shop; `parts` go to the source, `settings`, `types`, `tasks`."""
     source = {"name": "shop", "path": "events.parquet", "columns": COLUMNS}
     data = {key: parts.pop(key) for key in ("types", "tasks", "explain") if key in parts}
-    off = {task: {"enabled": False} for task in SHIPPED if task not in only}
+    off = {task: {"enabled": False} for task in (*SHIPPED, "next_item") if task not in only}
     data["tasks"] = off | data.get("tasks", {})
     settings = {"models": "fast", "threads": 2} | parts.pop("settings", {})
     if events is not None:

@@ -117,7 +117,7 @@ def _matrix(
         f"on {identifier(source)}.user_id = cutoffs.user_id "
         f"and {identifier(source)}.cutoff_at = cutoffs.cutoff_at" for source in joins
     ]  # fmt: skip
-    for task in tasks.ready(con):
+    for task in tasks.scored(con):
         if wanted is not None and f"{task.name}_last_window" not in wanted:
             continue
         alias = identifier(f"{task.name} label")

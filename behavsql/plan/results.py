@@ -7,8 +7,10 @@ import duckdb
 from behavsql import tasks
 from behavsql.config import Settings
 from behavsql.plan import content
+from behavsql.plan.changes import digest
 from behavsql.plan.records import Record
 from behavsql.plan.steps import BEFORE_MODELS, PRETRAIN, TELLS, VERDICTS, Step
+from behavsql.quoting import identifier
 
 # Small, or read in slices: what they hold is their name, so that nothing need be compared.
 NAMED_BY_CONTENT = {"meta.tasks": ("meta.tasks", "meta.clock"), content.WINDOWS: (content.WINDOWS,),
@@ -47,9 +49,14 @@ class Results:
 
     def rows(self, step: Step) -> dict[str, str]:
         """Fingerprints of a task's rows: `rows[churn]` to learn from, `latest[churn]` asked now."""
-        from behavsql import frames
+        if "features.matrix" not in step.reads:  # of a choice: all that it reads
+            told = [(name, content.fingerprint(self.con, identifier(*name.split("."))))
+                    for name in step.reads if "." in name]  # fmt: skip
+            found = dict.fromkeys(("rows", "latest"), digest(told))
+        else:
+            from behavsql import frames
 
-        found = frames.fingerprints(self.con, step.task, self.settings)
+            found = frames.fingerprints(self.con, step.task, self.settings)
         return {f"{part}[{step.task}]": value for part, value in found.items()}
 
     def are_known(self, step: Step, names: Mapping[str, str]) -> bool:

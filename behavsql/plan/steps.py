@@ -8,12 +8,18 @@ import duckdb
 from behavsql import __version__
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
-from behavsql.config import Config, Settings
+from behavsql.config import Config
 from behavsql.models import MODEL_SETS, MODELS, NEED_PRETRAINED, REFERENCES
 from behavsql.plan import content
-from behavsql.plan.changes import Parts, digest, text
+from behavsql.plan.changes import Parts, text
+from behavsql.plan.own_parts import ECONOMICS as ECONOMICS
+from behavsql.plan.own_parts import live_parts, pretraining_parts, task_parts, tuning_parts
+from behavsql.plan.own_parts import own_parts as own_parts
 from behavsql.plan.source_parts import source_parts
+from behavsql.recommenders import RECOMMENDER_SETS, RECOMMENDERS
+from behavsql.recommenders import REFERENCES as OF_CHOICES
 
+CHOICE = "choice"  # the kind of label that is a list of items, as in tasks.py
 BEFORE_MODELS = 5  # the last stage that is built before training
 PREDICTIONS = 6  # the stage of what the published models say of who is asked now
 JUDGE = "judge tasks"
@@ -28,7 +34,6 @@ VERDICTS = "verdicts"  # its result: which tasks are asked
 # Settings that an ingest and meta.tasks find out: parameter -> the result that holds it.
 PRETRAIN, EMBEDDINGS = "pretrain", "features.embeddings"  # steps; the latter's table too
 PRETRAINED = "pretrained"  # read by trainings, named by no step: what a model was fitted from stays
-ECONOMICS = "economics"  # the parameter that only reports read
 WATCH, REMEMBER = "models.latest_bins", "predictions.history"
 # Tables that a step makes beside the one it is called after.
 MADE_WITH = {
@@ -38,7 +43,12 @@ MADE_WITH = {
 }  # fmt: skip
 SIMILAR_USERS = "similar_users"  # the function that reads it
 # Tables that the explaining of a task's models fills.
-EXPLAINED = ("models.explanations", "models.contributions", "models.permutation_importance", "models.dependence")
+EXPLAINED = (
+    "models.explanations",
+    "models.contributions",
+    "models.permutation_importance",
+    "models.dependence",
+)
 FOUND_PARAMS = {"latest_possible_at": "raw.clock", "bucket": "meta.clock"}
 
 
@@ -91,6 +101,8 @@ def settings_params(config: Config) -> dict[str, object]:
         "max_quantity": chosen.max_quantity,
         "has_locations": any(source.columns.latitude for source in config.source),
         "has_anonymous_ids": any(source.columns.anonymous_id for source in config.source),
+        "count_recommended": chosen.count_recommended,
+        "max_per_category": chosen.max_per_category,
         "has_screen_time": any(source.columns.screen_time for source in config.source),
         ECONOMICS: config.valued(),
     }
@@ -139,20 +151,26 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     models = [_model_step(file, config, goal) for file in asked]
     yield from _pretraining_steps(config, models)
     yield from models
-    for file in asked:
+    with_numbers = [file for file in asked if file.kind != CHOICE]
+    for file in with_numbers:
         yield Step(f"compile {file.name}", "compile", (f"fitted[{file.name}]",), package)
     told = {"explain.reasons": str(config.explain.reasons)}
-    for file in asked:
+    for file in with_numbers:
         name, read = f"explain {file.name}", (f"models[{file.name}]",)
         yield Step(name, "explain", read, package | told)
-    compiled = [f"compile {file.name}" for file in asked]
+    compiled = [f"compile {file.name}" for file in with_numbers]
     read = ("features.matrix", "meta.tasks", "meta.clock", VERDICTS, *compiled)
-    yield Step("live.views", "live", read, _live_parts(catalog, config) | package)
+    yield Step(
+        "live.views",
+        "live",
+        read,
+        live_parts(catalog, config, BEFORE_MODELS, settings_params(config)) | package,
+    )
     said = [step for step in tables if step.file.stage_number > BEFORE_MODELS]
     yield from (step for step in said if step.file.stage_number <= PREDICTIONS)
-    yield from _looking_back(asked, package)
+    yield from _looking_back(with_numbers, package)
     yield from (step for step in said if step.file.stage_number > PREDICTIONS)
-    read = ("predictions.scored", "staging.users", "meta.tasks", VERDICTS)
+    read = ("predictions.scored", "predictions.next_item", "staging.users", "meta.tasks", VERDICTS)
     yield Step("main.customers", "present", read, package)
     yield Step("publish", "publish", (), {"settings.publish_mode": config.settings.publish_mode})
 
@@ -198,41 +216,10 @@ def _sql_step(file: SqlFile, catalog: Catalog, config: Config, asked: list[SqlFi
     return Step(file.table, "sql", tuple(dict.fromkeys(reads)), parts, file)
 
 
-def _live_parts(catalog: Catalog, config: Config) -> Parts:
-    """What the live views say: the SQL files, the settings these read, the words for roles."""
-    files = [file for file in catalog.files.values() if file.stage_number <= BEFORE_MODELS]
-    told = [(file.table, file.digest) for file in (*catalog.macros, *files)]
-    params = {
-        f"settings.{name}": text(value) for name, value in settings_params(config).items()
-        if name != ECONOMICS
-    }  # fmt: skip
-    return {"sql files": digest(told), "types": digest(config.roles())} | params
-
-
-def _task_parts(catalog: Catalog, config: Config) -> Parts:
-    """What windows are resolved from; those of one task are named `tasks.<task>.` or `labels.<task> `."""
-    parts = {}
-    for file in catalog.label_files():
-        own = config.tasks.get(file.name)
-        for key in ("enabled", "horizon", "active_within"):
-            value = getattr(own, key) if own else True if key == "enabled" else None
-            parts[f"tasks.{file.name}.{key}"] = text(value).lower()
-        for key in ("purpose", "kind", "metric", "horizon", "active_within", "roles", "types"):
-            parts[f"labels.{file.name} {key}"] = text(getattr(file, key, None))
-    return parts | {"settings.max_train_cutoffs": str(config.settings.max_train_cutoffs)}
-
-
-def own_parts(parts: Parts, task: str) -> Parts:
-    """The parts of meta.tasks that decide over one task's windows."""
-    names = [
-        f"{prefix}{key}" for prefix in (f"tasks.{task}.", f"labels.{task} ")
-        for key in ("horizon", "active_within")
-    ]  # fmt: skip
-    return {name: parts.get(name, "") for name in names}
-
-
 def _model_step(file: SqlFile, config: Config, goal: Goal) -> Step:
     """Training reads one task's rows of the matrix: that is looked at when its turn comes."""
+    if file.kind == CHOICE:
+        return _choice_step(file, config, goal)
     reads = ("features.matrix", "cutoffs.populations", file.table, VERDICTS)
     if not goal.trains(file.name):
         return Step(f"score {file.name}", "score", reads, {})
@@ -243,8 +230,8 @@ def _model_step(file: SqlFile, config: Config, goal: Goal) -> Step:
         "settings.seed": str(chosen.seed),
         "settings.max_train_rows": str(chosen.max_train_rows),
         "settings.select_features": text(chosen.select_features).lower(),
-        **_tuning_parts(chosen),
-        **(_pretraining_parts(config) if _needs_pretrained(MODEL_SETS[chosen.models]) else {}),
+        **tuning_parts(chosen),
+        **(pretraining_parts(config) if _needs_pretrained(MODEL_SETS[chosen.models]) else {}),
         "kind": text(file.kind),
         "metric": text(file.metric),
         "behavsql": __version__,
@@ -253,6 +240,26 @@ def _model_step(file: SqlFile, config: Config, goal: Goal) -> Step:
     fitted = [name for name in MODELS if name in (*goal.models, *REFERENCES)]
     names = tuple(fitted) if goal.models else MODEL_SETS[chosen.models]
     reads += (PRETRAINED,) if _needs_pretrained(names) else ()
+    return Step(f"train {file.name}", "train", reads, parts, models=names)
+
+
+def _choice_step(file: SqlFile, config: Config, goal: Goal) -> Step:
+    """Recommenders read what was chosen and what items are, and no features."""
+    reads = ("sessions.session_events", "sessions.item_events", "staging.items", "cutoffs.splits",
+             "cutoffs.populations", file.table, VERDICTS)  # fmt: skip
+    if not goal.trains(file.name):
+        return Step(f"score {file.name}", "score", reads, {})
+    chosen, names = config.settings, RECOMMENDER_SETS[config.settings.models]
+    parts = {
+        "settings.models": chosen.models,
+        "models": text(names),
+        "settings.seed": str(chosen.seed),
+        "settings.seen_items": chosen.seen_items,
+        "metric": text(file.metric),
+        "behavsql": __version__,
+    }
+    asked = [name for name in RECOMMENDERS if name in (*goal.models, *OF_CHOICES)]
+    names = tuple(asked) if set(goal.models) & {*RECOMMENDERS} else names
     return Step(f"train {file.name}", "train", reads, parts, models=names)
 
 
@@ -265,30 +272,11 @@ def _pretraining_steps(config: Config, models: list[Step]) -> Iterable[Step]:
     is_trained = any(_needs_pretrained(step.models) for step in models)
     package = {"behavsql": __version__}
     if is_trained:
-        parts = {"settings.seed": str(config.settings.seed), **_pretraining_parts(config)}
+        parts = {"settings.seed": str(config.settings.seed), **pretraining_parts(config)}
         read = ("sessions.session_events", "cutoffs.splits")
         yield Step(PRETRAIN, "pretrain", read, parts | package)
     if is_trained or _needs_pretrained(MODEL_SETS[config.settings.models]):
         yield Step(EMBEDDINGS, "embed", ("features.matrix", "models.pretrained"), package)
-
-
-def _pretraining_parts(config: Config) -> Parts:
-    chosen = config.settings
-    parts = {"settings.pretrain_size": chosen.pretrain_size}
-    if chosen.pretrained:
-        file = config.folder / chosen.pretrained
-        stat = file.stat() if file.exists() else None
-        state = f" of {stat.st_size:,} bytes, {stat.st_mtime_ns}" if stat else ""
-        parts["settings.pretrained"] = f"{chosen.pretrained}{state}"
-    return parts
-
-
-def _tuning_parts(chosen: Settings) -> Parts:
-    """How models are tuned; trials are no part where there are none."""
-    parts = {"settings.tune": text(chosen.tune).lower()}
-    if chosen.tune:
-        parts |= {"settings.trials": str(chosen.trials), "settings.search": chosen.search}
-    return parts
 
 
 def _linked(steps: list[Step], passing: tuple[str, ...]) -> list[Step]:

@@ -3,7 +3,7 @@
 -- inputs:  meta.tasks, models.models, models.metrics
 -- materialized: view
 -- scope:   global
--- version: 2
+-- version: 3
 with
 
 deciding as (
@@ -56,7 +56,7 @@ from meta.tasks as tasks
 left join deciding as published on published.task = tasks.task and published.is_published
 left join deciding as champion on champion.task = tasks.task and champion.is_champion
 left join deciding as persistence
-    on persistence.task = tasks.task and persistence.model = 'persistence'
+    on persistence.task = tasks.task and persistence.model in ('persistence', 'own_items')
 left join deciding as prevalence
-    on prevalence.task = tasks.task and prevalence.model = 'prevalence'
+    on prevalence.task = tasks.task and prevalence.model in ('prevalence', 'popularity')
 order by tasks.task

@@ -1,0 +1,34 @@
+"""Who says which item comes next: one line here = one recommender.
+
+The values are strings so that importing this package loads no library a recommender is written in.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from behavsql.recommenders.base import Recommender
+
+RECOMMENDERS: dict[str, str] = {
+    "popularity": "behavsql.recommenders.popularity:Popularity",
+    "segment_popularity": "behavsql.recommenders.popularity:SegmentPopularity",
+    "own_items": "behavsql.recommenders.own_items:OwnItems",
+    "own_habits": "behavsql.recommenders.own_items:OwnHabits",
+    "co_visitation": "behavsql.recommenders.co_visitation:CoVisitation",
+    "session_knn": "behavsql.recommenders.session_knn:SessionKNN",
+}
+BLEND = "blend"  # of all of these, see blend.py
+REFERENCES = ("popularity", "own_items")  # asked whatever else is, and shown beside it
+
+_FAST = tuple(RECOMMENDERS)
+RECOMMENDER_SETS: dict[str, tuple[str, ...]] = {
+    "fast": (*_FAST, BLEND),
+    "standard": (*_FAST, BLEND),
+    "all": (*_FAST, BLEND),
+}
+
+
+def recommender_class(name: str) -> "type[Recommender]":
+    """The class registered under `name`."""
+    module, _, cls = RECOMMENDERS[name].partition(":")
+    return getattr(import_module(module), cls)

@@ -1,0 +1,200 @@
+"""The next item: planted transitions are found again, noise is noise, functions say what tables say."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+from conftest import Heard, prebuilt, project, run
+
+from behavsql.pipeline import build, score
+from behavsql.warehouse import connect
+
+ITEMS, USERS, DAYS = 40, 300, 60
+COLUMNS = {"user_id": "user", "item_id": "item", "event_at": "at", "category": "kind"}
+
+
+def after(item: np.ndarray) -> np.ndarray:
+    """The item that is planted behind each."""
+    return (item * 7 + 3) % ITEMS
+
+
+def visits(planted: float, seed: int = 3) -> pl.DataFrame:
+    """Each user's items, one every few hours of some days: the planted one follows with that chance."""
+    rng = np.random.default_rng(seed)
+    length = 36
+    items = rng.integers(0, ITEMS, (USERS, length))
+    for step in range(1, length):
+        follows = rng.random(USERS) < planted
+        items[follows, step] = after(items[follows, step - 1])
+    hours = np.sort(rng.integers(0, DAYS * 24, (USERS, length)), axis=1)
+    at = np.datetime64("2024-01-01", "us") + hours.astype("timedelta64[h]")
+    return pl.DataFrame({
+        "user": np.repeat(np.arange(1, USERS + 1), length),
+        "item": [f"it'em {item}" for item in items.ravel()],
+        "at": at.ravel(), "kind": [f"kind {item % 4}" for item in items.ravel()],
+    })  # fmt: skip
+
+
+def made(folder: Path, events: pl.DataFrame, **settings: object):
+    return project(
+        folder, events, only=("next_item",), columns=COLUMNS, default_type="view",
+        settings={"session_gap": "12 hours", **settings},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory):
+    """A warehouse of users whose next item is planted in four of five cases."""
+    config = made(tmp_path_factory.mktemp("planted"), visits(0.8), seen_items="keep")
+    return config, prebuilt(config).path
+
+
+@pytest.fixture
+def con(planted):
+    with connect(planted[1], udfs=False) as con:
+        yield con
+
+
+def metric(con: duckdb.DuckDBPyConnection, model: str, name: str) -> float:
+    return con.execute(
+        "select value from models.metrics where model_id = ? and metric = ? and split = 'test'",
+        [f"next_item__{model}", name],
+    ).fetchall()[0][0]
+
+
+def test_planted_transitions_are_recovered(con: duckdb.DuckDBPyConnection) -> None:
+    found = con.execute(
+        "select item_id, neighbour_id from models.item_neighbours where rank = 1"
+    ).fetchall()
+    right = [other == f"it'em {after(int(item.split()[1]))}" for item, other in found]
+    assert len(found) == ITEMS and np.mean(right) > 0.95
+
+
+def test_what_follows_is_published_and_beats_what_is_popular(con: duckdb.DuckDBPyConnection) -> None:
+    assert metric(con, "co_visitation", "ndcg_at_10") > 1.3 * metric(con, "popularity", "ndcg_at_10")
+    best = con.execute(
+        "select model, reason from models.models where task = 'next_item' and is_published"
+    ).fetchall()
+    assert best[0][0] in ("co_visitation", "session_knn", "blend") and "beats" in best[0][1]
+
+
+def test_lists_are_whole(con: duckdb.DuckDBPyConnection) -> None:
+    told = con.execute("""
+        select count(distinct user_id), count(distinct n), min(n), bool_and(ranks = range(1, n + 1)),
+            bool_and(is_falling)
+        from (select user_id, count(*) as n, list(rank order by rank) as ranks,
+            list(score order by rank) = list(score order by score desc, rank) as is_falling
+            from predictions.next_item group by user_id)
+    """).fetchall()[0]
+    asked = con.execute("""select count(*) from cutoffs.populations
+        where task = 'next_item' and split = 'latest'""").fetchall()[0][0]
+    assert told == (asked, 1, 20, True, True) and asked > 100
+    assert con.execute("select count(*) from predictions.next_item where reason is null").fetchall() == [(0,)]
+
+
+def test_recommend_says_what_the_table_says(con: duckdb.DuckDBPyConnection) -> None:
+    users = [user for (user,) in con.execute(
+        "select distinct user_id from predictions.next_item order by all limit 20").fetchall()]
+    for user in users:
+        told = con.execute("from recommend($user, k := 7)", {"user": user}).fetchall()
+        assert told == con.execute(
+            "select rank, item_id, score, source, reason from predictions.next_item "
+            "where user_id = $user and rank <= 7 order by rank", {"user": user}
+        ).fetchall()  # fmt: skip
+
+
+def test_who_is_not_known_is_shown_what_is_popular(con: duckdb.DuckDBPyConnection) -> None:
+    told = con.execute("select item_id, source from recommend(-1, k := 5)").fetchall()
+    popular = con.execute("select item_id, 'popular' from models.popular_items where rank <= 5 order by rank")
+    assert told == popular.fetchall() and len(told) == 5
+
+
+def test_functions_about_items(con: duckdb.DuckDBPyConnection) -> None:
+    told = con.execute("select rank, item_id from similar_items('it''em 5', k := 3)").fetchall()
+    assert [rank for rank, _ in told] == [1, 2, 3] and told[0][1] == f"it'em {after(np.array(5))}"
+    # The latest item of a visit speaks loudest, and what was seen in it is not shown again.
+    visit = con.execute(
+        "select item_id from recommend_session(['it''em 9', 'it''em 5'], k := 40)"
+    ).fetchall()
+    assert visit[0] == (f"it'em {after(np.array(5))}",)
+    assert not {("it'em 9",), ("it'em 5",)} & set(visit) and len(visit) == ITEMS - 2
+    nobody = con.execute("select source from recommend_session(['what?'], k := 3)").fetchall()
+    assert nobody == [("popular",)] * 3
+
+
+def test_noise_is_no_better_than_popularity(tmp_path: Path) -> None:
+    config = made(tmp_path, visits(0.0), seen_items="keep")
+    with connect(build(config, progress=Heard()).path, udfs=False) as con:
+        recall = metric(con, "blend", "recall_at_10")
+        assert recall == pytest.approx(10 / ITEMS, abs=0.05)
+        published = con.execute(
+            "select family from models.models where task = 'next_item' and is_published").fetchall()
+        assert published == [("reference",)]
+
+
+def test_rules_of_ones_own_take_the_place_of_the_shipped_ones(planted, tmp_path: Path) -> None:
+    config = made(tmp_path, visits(0.8), seen_items="drop", max_per_category=3, count_recommended=9)
+    folder = tmp_path / "sql" / "6_predictions"
+    folder.mkdir(parents=True)
+    (folder / "next_item_rules.sql").write_text(
+        "-- purpose: nothing of kind 0\n-- grain: item_id\n-- inputs: staging.items\n"
+        "-- scope: global\n-- version: 1\n"
+        "select item_id, category <> 'kind 0' as is_available, 1.0::double as boost,\n"
+        "    category as category_of_rule from staging.items"
+    )
+    with connect(build(config, progress=Heard()).path, udfs=False) as con:
+        kinds = con.execute("""select category, max(n), min(n) from (
+            select user_id, category, count(*) as n from predictions.next_item
+            inner join staging.items using (item_id) group by all) group by category order by all""")
+        found = kinds.fetchall()
+        assert [kind for kind, *_ in found] == ["kind 1", "kind 2", "kind 3"]
+        assert max(most for _, most, _ in found) <= 3
+        seen = con.execute("""select count(*) from predictions.next_item semi join staging.events
+            using (user_id, item_id)""").fetchall()
+        assert seen == [(0,)]
+        assert con.execute("select count(*) from recommend(-1, k := 40) semi join "
+                           "(from staging.items where category = 'kind 0') using (item_id)"
+                           ).fetchall() == [(0,)]  # fmt: skip
+
+
+def test_new_events_are_scored_without_training(planted, tmp_path: Path) -> None:
+    config = made(tmp_path, visits(0.8), seen_items="keep")
+    prebuilt(config)
+    events = visits(0.8)
+    more = pl.DataFrame({"user": [1], "item": ["it'em 11"], "kind": ["kind 3"],
+                         "at": [events["at"].max()]})  # fmt: skip
+    pl.concat([events, more.select(events.columns)]).write_parquet(tmp_path / "events.parquet")
+    done = score(config, progress=Heard())
+    assert "score next_item" in done.steps and "predictions.next_item" in done.steps
+    with connect(done.path, udfs=False) as con:
+        top = con.execute("select item_id from recommend(1, k := 3)").fetchall()
+        assert (f"it'em {after(np.array(11))}",) in top
+
+
+def test_nothing_runs_twice(tmp_path: Path) -> None:
+    config = made(tmp_path, visits(0.8), seen_items="keep")
+    prebuilt(config)
+    assert build(config, progress=Heard()).steps == ()
+
+
+def test_events_without_items_are_no_choices(tmp_path: Path) -> None:
+    events = visits(0.8).drop("item", "kind")
+    config = project(tmp_path, events, only=("next_item", "churn"), default_type="view",
+                     columns={"user_id": "user", "event_at": "at"})  # fmt: skip
+    with connect(build(config, progress=Heard()).path, udfs=False) as con:
+        told = con.execute("select status, reason from meta.tasks where task = 'next_item'").fetchall()
+        assert told == [("skipped", "the data has no item")]
+        assert con.execute("from recommend(1)").fetchall() == []
+
+
+def test_the_command(planted) -> None:
+    place = str(planted[1].parent)
+    done = run("recommend", "17", "-k", "3", "--warehouse", place, "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 0 and told["is_known"] and len(told["items"]) == 3
+    done = run("recommend", "nobody's", "--warehouse", place)
+    assert done.exit_code == 0 and "user nobody's is not known" in done.stderr
+    assert "popular" in done.stdout
