@@ -141,7 +141,7 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     yield Step("raw.events", "ingest", (), source_parts(config) | package)
     yield from (step for step in tables if step.file.stage_number == 1)
     read = ("staging.events", "staging.sources", "staging.identities")
-    yield Step("meta.tasks", "resolve", read, _task_parts(catalog, config) | package)
+    yield Step("meta.tasks", "resolve", read, task_parts(catalog, config) | package)
     yield from (step for step in tables if 1 < step.file.stage_number <= BEFORE_MODELS)
     read = ("meta.tasks", "cutoffs.splits", "cutoffs.populations", *labels)
     yield Step(JUDGE, "judge", read, package)

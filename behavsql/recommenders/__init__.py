@@ -16,15 +16,17 @@ RECOMMENDERS: dict[str, str] = {
     "own_habits": "behavsql.recommenders.own_items:OwnHabits",
     "co_visitation": "behavsql.recommenders.co_visitation:CoVisitation",
     "session_knn": "behavsql.recommenders.session_knn:SessionKNN",
+    "als": "behavsql.recommenders.als:ALS",
 }
 BLEND = "blend"  # of all of these, see blend.py
 REFERENCES = ("popularity", "own_items")  # asked whatever else is, and shown beside it
 
-_FAST = tuple(RECOMMENDERS)
+_FAST = tuple(name for name in RECOMMENDERS if name != "als")
+_STANDARD = (*_FAST, "als")
 RECOMMENDER_SETS: dict[str, tuple[str, ...]] = {
     "fast": (*_FAST, BLEND),
-    "standard": (*_FAST, BLEND),
-    "all": (*_FAST, BLEND),
+    "standard": (*_STANDARD, BLEND),
+    "all": (*_STANDARD, BLEND),
 }
 
 

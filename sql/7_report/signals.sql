@@ -4,7 +4,7 @@
 --          report.score_drift, report.scoreboard, report.label_drift, report.quality
 -- check:   unseen_days >= 0
 -- scope:   global
--- version: 1
+-- version: 2
 with
 
 published as (
@@ -69,7 +69,8 @@ select
     -- Answers that have come in since, and that no model has seen.
     greatest(days_between(test_until, clock.complete_until) - tasks.horizon_days, 0) as unseen_days,
 from published
-inner join meta.tasks as tasks on tasks.task = published.task
+inner join meta.tasks as tasks
+    on tasks.task = published.task and tasks.kind is distinct from 'choice'
 cross join (meta.clock as clock cross join refused)
 left join drifted on drifted.task = published.task
 left join report.score_drift as score_drift on score_drift.task = published.task
