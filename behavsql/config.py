@@ -55,6 +55,9 @@ class Settings(Section):
     seen_items: Literal["auto", "keep", "drop"] = "auto"  # whether they are recommended again
     count_recommended: int = Field(20, ge=1, le=40)  # items of a list
     max_per_category: int | None = Field(None, ge=1)  # of a list
+    backtest: bool = (
+        False  # train anew on the past of earlier moments, to see how it would have gone
+    )
     partitions: int = Field(1, ge=1, le=256)  # parts of the users that are worked on at once
     publish_mode: str = Field("0640", pattern=r"^0[0-7]{3}$")
 
@@ -80,7 +83,9 @@ class ExplainSettings(Section):
     """What is told of predictions, and what a counterfactual may change."""
 
     reasons: int = Field(5, ge=0, le=20)  # of each user, at most; 0: none are written
-    locked: list[str] = []  # patterns of features no counterfactual changes, beside those that never
+    locked: list[
+        str
+    ] = []  # patterns of features no counterfactual changes, beside those that never
     changeable: list[str] = []  # patterns of features it may change all the same
 
 
@@ -199,7 +204,8 @@ def _explain(error: ValidationError) -> str:
         hint = nearest(str(location[-1]), known) or " Remove it, or mend its name."
         return f"unknown key {where}; allowed are {', '.join(sorted(known))}.{hint}"
     if kind == "missing":
-        return f"{where} is missing; every {location[0]} has one. Add it."
+        has = "it takes both" if location[0] == "economics" else f"every {location[0]} has one"
+        return f"{where} is missing; {has}. Add it."
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if kind == "string_pattern_mismatch":
         message = f"allowed is {PATTERNS.get(str(location[-1]), 'another text')}"

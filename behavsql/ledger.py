@@ -54,8 +54,10 @@ def remember(con: duckdb.DuckDBPyConnection, run_id: int) -> None:
            )
            select ? as run_id, now()::timestamp as built_at, now.*,
            from now
-           where (source, rule, count_rows_removed, count_rows_read) not in (
-               select (source, rule, count_rows_removed, count_rows_read) from meta.quality
+           where exists (
+               select source, rule, count_rows_removed, count_rows_read from now
+               except
+               select source, rule, count_rows_removed, count_rows_read from meta.quality
                where run_id = (select max(run_id) from meta.quality)
            )
            order by source, rule""",

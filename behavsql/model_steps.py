@@ -155,6 +155,14 @@ def watch(run: "Run", step: Step) -> int:
     return drift.watch(run.con, asked, run.config.settings)
 
 
+def backtest(run: "Run", step: Step) -> int:
+    """Train the published model's kind on the past of earlier moments; the questions they asked."""
+    from behavsql import backtest
+
+    task = next(task for task in tasks.ready(run.con) if task.name == step.task)
+    return backtest.backtest(run.con, task, run.config.settings)
+
+
 VERBS = {
     "pretrain": pretrain,
     "embed": embed,
@@ -164,6 +172,7 @@ VERBS = {
     "explain": explain,
     "live": live,
     "watch": watch,
+    "backtest": backtest,
 }
 
 

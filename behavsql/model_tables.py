@@ -214,7 +214,8 @@ def forget(con: duckdb.DuckDBPyConnection, task: str) -> int:
     for table in ("metrics", "importance", "artifacts", "gains"):
         con.execute(f"delete from {identifier('models', table)} where model_id in {owned}", [task])
     shown_tables.forget(con, task, _NOT_SHOWN)
-    con.execute("delete from models.left_out where task = ?", [task])
+    for table in ("left_out", "backtest"):
+        con.execute(f"delete from {identifier('models', table)} where task = ?", [task])
     con.execute("delete from models.scores where task = ?", [task])
     con.execute("delete from models.models where task = ?", [task])
     return version

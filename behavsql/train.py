@@ -85,7 +85,7 @@ def train_task(
     selected = selection.select(asked, settings, progress) if settings.select_features else None
     asked = selected.applied(asked) if selected else asked
     left_out: dict[str, str] = {}
-    trained = _train_all(
+    trained = train_all(
         con, names, asked, task, settings, budget or Budget(None), left_out, progress
     )
     for name, reason in left_out.items():
@@ -101,7 +101,7 @@ def train_task(
         progress.say(f"  {told}")
 
 
-def _train_all(
+def train_all(
     con: duckdb.DuckDBPyConnection, names: Sequence[str], asked: Asked, task: Task,
     settings: Settings, budget: Budget, left_out: dict[str, str], progress: Progress,
 ) -> list[Trained]:  # fmt: skip

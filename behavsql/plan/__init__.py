@@ -16,12 +16,12 @@ from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.errors import ConfigError, nearest
 from behavsql.plan import changes
+from behavsql.plan.params import all_params as all_params
+from behavsql.plan.params import settings_params as settings_params
 from behavsql.plan.records import History, Record
 from behavsql.plan.steps import JUDGE as JUDGE
 from behavsql.plan.steps import NOT_UNDONE, OF_MODELS, Goal, Step, all_steps
 from behavsql.plan.steps import PRETRAIN as PRETRAIN
-from behavsql.plan.steps import all_params as all_params
-from behavsql.plan.steps import settings_params as settings_params
 
 STOPPED = "failed or was stopped last time"
 SELECTED = "selected"

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-import duckdb
-
 from behavsql import __version__
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
@@ -15,6 +13,7 @@ from behavsql.plan.changes import Parts, text
 from behavsql.plan.own_parts import ECONOMICS as ECONOMICS
 from behavsql.plan.own_parts import live_parts, pretraining_parts, task_parts, tuning_parts
 from behavsql.plan.own_parts import own_parts as own_parts
+from behavsql.plan.params import FOUND_PARAMS, settings_params
 from behavsql.plan.source_parts import source_parts
 from behavsql.recommenders import RECOMMENDER_SETS, RECOMMENDERS
 from behavsql.recommenders import REFERENCES as OF_CHOICES
@@ -24,14 +23,13 @@ BEFORE_MODELS = 5  # the last stage that is built before training
 PREDICTIONS = 6  # the stage of what the published models say of who is asked now
 JUDGE = "judge tasks"
 TELLS = ("train", "score")  # verbs that make models speak
-OF_MODELS = (*TELLS, "compile", "explain")  # verbs of one task's models
+OF_MODELS = (*TELLS, "compile", "backtest", "explain")  # verbs of one task's models
 OF_PRETRAINING = ("pretrain", "embed")
 # Verbs outside a transaction, so that what they did stays, half done, where they are cut short.
 # DuckDB writes to one database a transaction, and raw is one of its own; and functions that fail
 # when they are tried would end it.
 NOT_UNDONE = ("ingest", "compile")
 VERDICTS = "verdicts"  # its result: which tasks are asked
-# Settings that an ingest and meta.tasks find out: parameter -> the result that holds it.
 PRETRAIN, EMBEDDINGS = "pretrain", "features.embeddings"  # steps; the latter's table too
 PRETRAINED = "pretrained"  # read by trainings, named by no step: what a model was fitted from stays
 WATCH, REMEMBER = "models.latest_bins", "predictions.history"
@@ -49,7 +47,6 @@ EXPLAINED = (
     "models.permutation_importance",
     "models.dependence",
 )
-FOUND_PARAMS = {"latest_possible_at": "raw.clock", "bucket": "meta.clock"}
 
 
 @dataclass(frozen=True)
@@ -90,39 +87,6 @@ class Step:
         return self.name.partition(" ")[2] or self.name.partition(".")[2]
 
 
-def settings_params(config: Config) -> dict[str, object]:
-    """The settings SQL files may read through `getvariable`, known before the build starts."""
-    chosen = config.settings
-    return {
-        "session_gap": chosen.session_gap,
-        "max_session": chosen.max_session,
-        "min_date": chosen.min_date,
-        "max_value": chosen.max_value,
-        "max_quantity": chosen.max_quantity,
-        "has_locations": any(source.columns.latitude for source in config.source),
-        "has_anonymous_ids": any(source.columns.anonymous_id for source in config.source),
-        "count_recommended": chosen.count_recommended,
-        "max_per_category": chosen.max_per_category,
-        "has_screen_time": any(source.columns.screen_time for source in config.source),
-        ECONOMICS: config.valued(),
-    }
-
-
-def all_params(con: duckdb.DuckDBPyConnection, config: Config) -> dict[str, object]:
-    """Those, and what a build finds out: the latest time that was not in the future, the bucket."""
-    params = settings_params(config)
-    for name, table in FOUND_PARAMS.items():
-        schema, _, bare = table.partition(".")
-        # raw is a database of its own, meta a schema of the build's.
-        known = con.execute(
-            "select 1 from duckdb_tables() where table_name = ? "
-            "and ? in (schema_name, database_name)", [bare, schema]
-        ).fetchall()  # fmt: skip
-        if known:
-            params[name] = con.execute(f"select {name} from {table}").fetchall()[0][0]
-    return params
-
-
 def all_steps(catalog: Catalog, config: Config, goal: Goal) -> list[Step]:
     """Every step with its parents, in the order in which they can be done; no reasons yet."""
     # What `train -m` alone asked for is not in the next plan: publishing must not miss it then.
@@ -154,6 +118,7 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     with_numbers = [file for file in asked if file.kind != CHOICE]
     for file in with_numbers:
         yield Step(f"compile {file.name}", "compile", (f"fitted[{file.name}]",), package)
+    yield from _backtests(with_numbers, config, package)
     told = {"explain.reasons": str(config.explain.reasons)}
     for file in with_numbers:
         name, read = f"explain {file.name}", (f"models[{file.name}]",)
@@ -173,6 +138,13 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     read = ("predictions.scored", "predictions.next_item", "staging.users", "meta.tasks", VERDICTS)
     yield Step("main.customers", "present", read, package)
     yield Step("publish", "publish", (), {"settings.publish_mode": config.settings.publish_mode})
+
+
+def _backtests(asked: list[SqlFile], config: Config, package: Parts) -> Iterable[Step]:
+    """Of tasks whose models were fitted anew; they take as long as training does, for each fold."""
+    parts = package | {"settings.seed": str(config.settings.seed)}
+    for file in asked if config.settings.backtest else ():
+        yield Step(f"backtest {file.name}", "backtest", (f"fitted[{file.name}]",), parts)
 
 
 def _looking_back(asked: list[SqlFile], package: Parts) -> Iterable[Step]:
@@ -208,6 +180,8 @@ def _sql_step(file: SqlFile, catalog: Catalog, config: Config, asked: list[SqlFi
             reads += [f"explain {task.name}" for task in asked]
         elif name.startswith("models."):
             reads += [f"models[{task.name}]" for task in asked]
+            if name == "models.backtest" and config.settings.backtest:
+                reads += [f"backtest {task.name}" for task in asked if task.kind != CHOICE]
         elif name.startswith("meta.") and file.stage_number > BEFORE_MODELS:
             reads += ["meta.tasks", "meta.clock", VERDICTS]
         else:

@@ -4,7 +4,7 @@
 --          features.categories
 -- materialized: view
 -- scope:   global
--- version: 1
+-- version: 2
 with
 
 asked as (
@@ -13,7 +13,8 @@ asked as (
         scores.user_id,
         scores.cutoff_at,
         totals.count_sessions,
-        days_between(totals.last_event_at, scores.cutoff_at) as days_silent,
+        -- No macro: a view with one cannot be read where the file is attached.
+        scores.cutoff_at - totals.last_event_at as silence,
         cast(totals.value as double) as value,
         -- Thirds of those who have bought anything yet.
         ntile(3) over (
@@ -34,8 +35,7 @@ asked as (
 
 -- Of a text feature the eight commonest words; what has hundreds is no way to divide users.
 categories as (
-    select
-        asked.task, categories.* replace (coalesce(category, '(missing)') as category),
+    select asked.task, categories.* replace (coalesce(category, '(missing)') as category)
     from asked
     inner join features.categories as categories
         on categories.user_id = asked.user_id
@@ -50,15 +50,15 @@ common as (
 
 select
     task, user_id, cutoff_at, 'visits' as segment,
-    if(count_sessions > 1, 'returning', 'new: one visit so far') as slice,
+    if(count_sessions > 1, 'returning', 'new') as slice,
 from asked
 union all
 select
     task, user_id, cutoff_at, 'last seen',
     case
-        when days_silent <= 1 then '1: within a day'
-        when days_silent <= 7 then '2: within a week'
-        when days_silent <= 28 then '3: within four weeks'
+        when silence <= interval '1 day' then '1: within a day'
+        when silence <= interval '7 days' then '2: within a week'
+        when silence <= interval '28 days' then '3: within four weeks'
         else '4: longer ago'
     end,
 from asked

@@ -1,25 +1,15 @@
 -- purpose: what speaks for each task, how good it is, and against what; the refused tasks too
 -- grain:   task
--- inputs:  meta.tasks, models.models, models.metrics
+-- inputs:  meta.tasks, models.models, models.metrics, report.cautions, report.slice_gaps,
+--          report.calibration_error, report.stability, report.advice
 -- materialized: view
 -- scope:   global
--- version: 3
+-- version: 4
 with
 
 deciding as (
     select
-        models.task,
-        models.model,
-        models.version,
-        models.is_published,
-        models.is_champion,
-        models.family,
-        models.reason,
-        models.calibration,
-        models.is_worse_on_test,
-        models.count_train_rows,
-        models.count_features,
-        models.trained_at,
+        models.*,
         tasks.metric,
         metrics.value,
         metrics.low,
@@ -52,6 +42,21 @@ select
     published.count_train_rows,
     published.count_features,
     published.trained_at,
+    published.train_from,
+    published.train_until,
+    (
+        select min(cutoff_at) from report.stability as stability
+        where stability.task = tasks.task and stability.split = 'test'
+    ) as test_from,
+    (
+        select max(cutoff_at) from report.stability as stability
+        where stability.task = tasks.task and stability.split = 'test'
+    ) as test_until,
+    errors.expected_calibration_error as calibration_error,
+    gaps.* exclude (task, model),
+    cautions.* exclude (task, model),
+    advice.advice,
+    advice.reason as advice_reason,
 from meta.tasks as tasks
 left join deciding as published on published.task = tasks.task and published.is_published
 left join deciding as champion on champion.task = tasks.task and champion.is_champion
@@ -59,4 +64,9 @@ left join deciding as persistence
     on persistence.task = tasks.task and persistence.model in ('persistence', 'own_items')
 left join deciding as prevalence
     on prevalence.task = tasks.task and prevalence.model in ('prevalence', 'popularity')
+left join report.calibration_error as errors
+    on errors.task = tasks.task and errors.model = published.model
+left join report.slice_gaps as gaps on gaps.task = tasks.task
+left join report.cautions as cautions on cautions.task = tasks.task
+left join report.advice as advice on advice.task = tasks.task
 order by tasks.task
