@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from behavsql.cli import evidence, privacy, recommending, reports, shell, upkeep
+from behavsql.cli import evidence, explanations, privacy, recommending, reports, shell, upkeep
 from behavsql.cli.failures import Failsafe
 from behavsql.cli.options import (
     AtUnit,
@@ -42,7 +42,7 @@ app = typer.Typer(
     help="Predict what users will do, in SQL: an event log in, a DuckDB file of predictions out.",
 )
 app.add_typer(sql_app, name="sql")
-for group in (shell, recommending, upkeep, evidence, reports, privacy):
+for group in (shell, recommending, upkeep, evidence, reports, privacy, explanations):
     app.add_typer(group.app)
 
 

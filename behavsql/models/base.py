@@ -118,6 +118,10 @@ class Model(ABC):
         names = [name for name in self.features(table.task) if name in table.features.columns]
         return shapley.explained(self.predict, table, usual, [(name,) for name in names], self.seed)
 
+    def breakpoints(self) -> dict[str, list[float]]:
+        """Feature -> where the answer steps as it grows; {} where it does not step, or it is not known."""
+        return {}
+
     def to_sql(self, form: "Form") -> str:
         """The model's prediction as a SQL expression over the features `form` hands out.
 

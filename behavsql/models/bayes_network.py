@@ -93,6 +93,13 @@ class BayesNetwork(Model):
             return one
         return replace(one, residual=answer - start - parts.sum(axis=1))
 
+    def breakpoints(self) -> dict[str, list[float]]:
+        # A bin begins with its edge: the step is just below it.
+        return {
+            node.feature.source: [float(np.nextafter(edge, -np.inf)) for edge in node.feature.edges]
+            for node in self._nodes if node.feature.edges
+        }  # fmt: skip
+
     def features(self, task: str) -> tuple[str, ...]:
         return tuple(node.feature.source for node in self._nodes)
 

@@ -145,6 +145,13 @@ class LightGBM(Model):
         answer = self._answer(said, self._smearing)
         return Explanation.exact("TreeSHAP", names, base, parts, answer[-1], answer[:-1])
 
+    def breakpoints(self) -> dict[str, list[float]]:
+        from behavsql.models.parts import tree_shap
+        from behavsql.models.parts.lightgbm_trees import read
+
+        sources = [column.source for column in self._encoder.columns]
+        return tree_shap.breakpoints(read(self._text)[0], sources)
+
     def to_sql(self, form: "Form") -> str:
         from behavsql.compile import encoder, lightgbm_text, trees
 

@@ -177,6 +177,13 @@ class Ensemble(Model):
             " + ".join(methods), names, base, parts, residual, float(answer[-1]), answer[:-1]
         )
 
+    def breakpoints(self) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {}
+        for member in self.members:
+            for name, values in member.model.breakpoints().items():
+                found[name] = sorted({*found.get(name, []), *values})
+        return found
+
     def to_sql(self, form: "Form") -> str:
         terms = [literal(self._intercept)]
         for member, weight in self.weighted:

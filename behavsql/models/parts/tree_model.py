@@ -36,6 +36,12 @@ class TreeModel(Model):
             "TreeSHAP", names, base, parts, base, self._trees.predict(matrix)
         )
 
+    def breakpoints(self) -> dict[str, list[float]]:
+        from behavsql.models.parts import tree_shap
+
+        sources = [column.source for column in self._encoder.columns]
+        return tree_shap.breakpoints(self._trees.forks(), sources)
+
     def to_sql(self, form: "Form") -> str:
         from behavsql.compile import encoder, trees
 

@@ -55,6 +55,18 @@ def contributions(trees: Sequence[Tree], matrix: np.ndarray) -> np.ndarray:
     return found
 
 
+def breakpoints(trees: Sequence[Tree], sources: Sequence[str]) -> dict[str, list[float]]:
+    """The thresholds of each feature, sorted; sources: the features of the columns."""
+    found: dict[str, set[float]] = {}
+    open_ = list(trees)
+    while open_:
+        node = open_.pop()
+        if isinstance(node, Fork):
+            found.setdefault(sources[node.column], set()).add(node.threshold)
+            open_ += [node.left, node.right]
+    return {name: sorted(values) for name, values in found.items()}
+
+
 Way = dict[int, tuple[float, np.ndarray]]  # column -> share of train, (n,) whether the rows agree
 
 
