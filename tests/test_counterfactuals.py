@@ -1,6 +1,7 @@
 """What would change a score: which changes are allowed, what moves along, and that they are small."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import duckdb
 import numpy as np
@@ -15,6 +16,7 @@ from behavsql.errors import ConfigError
 from behavsql.explain import counterfactuals
 from behavsql.explain.moves import Move, applied, moves
 from behavsql.explain.user import changes, told
+from behavsql.frames import Table
 from behavsql.warehouse import connect
 
 NAMES = ["count_orders_7d", "count_orders_30d", "count_orders_90d", "count_orders_lifetime",
@@ -65,9 +67,11 @@ def test_the_smallest_step_over_a_threshold_is_found() -> None:
     random = np.random.default_rng(1)
     train = pl.DataFrame({"x": random.uniform(0, 10, 2000), "y": random.uniform(0, 10, 2000)})
     row = replace(questions("binary", 1, seed=1), features=pl.DataFrame({"x": [1.0], "y": [1.0]}))
-    ask = lambda t: (
-        0.2 + 0.5 * (t.features["x"] > 3.7).to_numpy() + 0.01 * t.features["y"].to_numpy()
-    )  # noqa: E731
+
+    def ask(t: Table) -> np.ndarray:
+        x, y = (t.features[name].to_numpy() for name in "xy")
+        return 0.2 + 0.5 * (x > 3.7) + 0.01 * y
+
     for breaks in ({"x": [3.7]}, {}):
         first, *_ = counterfactuals.found(ask, row, train, [Move("x"), Move("y")], 0.5, breaks)
         assert [one.feature for one in first.moves] == ["x"]
@@ -93,7 +97,7 @@ def test_breakpoints_are_where_the_answer_steps(name: str) -> None:
     at = model.breakpoints()["signal"]
     assert at == sorted(at) and at
     asked = test.rows(np.arange(len(test)) < 40)
-    for low, high in zip(at[:5], at[1:6], strict=False):
+    for low, high in pairwise(at[:6]):
         inside = [low + (high - low) * share for share in (0.3, 0.7)]
         answers = [
             model.predict(

@@ -116,9 +116,11 @@ def test_deep_paths_are_told_as_shallow_ones_are() -> None:
 def test_shapley_values_by_hand() -> None:
     """x + y z at (1, 2, 3) over (0, 0, 0): x gets its own, y and z half of what they do together."""
     base = questions("amount", 1, seed=1)
-    at = lambda *values: Table(
-        **{**vars(base), "features": pl.DataFrame([dict(zip("xyz", values, strict=True))])}
-    )  # noqa: E731
+
+    def at(*values: float) -> Table:
+        features = pl.DataFrame([dict(zip("xyz", values, strict=True))])
+        return Table(**{**vars(base), "features": features})
+
     ask = lambda t: (t.features["x"] + t.features["y"] * t.features["z"]).to_numpy()  # noqa: E731
     groups = [("x",), ("y",), ("z",)]
     one = shapley.explained(ask, at(1.0, 2.0, 3.0), at(0.0, 0.0, 0.0), groups, 7)

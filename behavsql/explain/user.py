@@ -36,7 +36,7 @@ def told(
     one = _user(con, user)
     known = _rows(
         con, "select task, purpose as question, kind, active_within_days, horizon_days, status "
-        "from meta.tasks where status = 'ready' order by task"
+        "from meta.tasks where status = 'ready' and kind <> 'choice' order by task"
     )  # fmt: skip
     _check_tasks(tasks, [task["task"] for task in known])
     found = []

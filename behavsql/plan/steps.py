@@ -177,7 +177,7 @@ def _sql_step(file: SqlFile, catalog: Catalog, config: Config, asked: list[SqlFi
         if name in (WATCH, *MADE_WITH):
             reads.append(MADE_WITH.get(name, name))
         elif name in EXPLAINED:
-            reads += [f"explain {task.name}" for task in asked]
+            reads += [f"explain {task.name}" for task in asked if task.kind != CHOICE]
         elif name.startswith("models."):
             reads += [f"models[{task.name}]" for task in asked]
             if name == "models.backtest" and config.settings.backtest:
