@@ -62,17 +62,21 @@ latest as (
 led as (
     select
         neighbours.neighbour_id as item_id,
-        sum(neighbours.score / latest.nth) as score,
+        coalesce(
+            sum(neighbours.score / latest.nth) filter (where neighbours.source = 'co-visited'),
+            sum(neighbours.score / latest.nth)
+        ) as score,
         min(neighbours.source) as source,
+        min(if(neighbours.source = 'co-visited', 0, 1)) as part,
     from latest
     inner join models.item_neighbours as neighbours on neighbours.item_id = latest.item_id
     where neighbours.task = 'next_item' and latest.nth <= 20
     group by neighbours.neighbour_id
 ),
 behind as (
-    select led.*, 0 as part, 0 as popular_rank from led
+    select led.*, 0 as popular_rank from led
     union all
-    select item_id, 0, 'popular', 1, rank from models.popular_items
+    select item_id, 0, 'popular', 2, rank from models.popular_items
     where task = 'next_item' and item_id not in (select item_id from led)
 )
 select

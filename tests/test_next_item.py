@@ -7,13 +7,22 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
-from conftest import Heard, prebuilt, project, run
+from conftest import SHIPPED, Heard, prebuilt, project, run
 
+from behavsql.config import from_dict
 from behavsql.pipeline import build, score
+from behavsql.recommenders import RECOMMENDER_SETS
+from behavsql.recommenders.als import ALS
 from behavsql.warehouse import connect
 
 ITEMS, USERS, DAYS = 40, 300, 60
-COLUMNS = {"user_id": "user", "item_id": "item", "event_at": "at", "category": "kind"}
+COLUMNS = {
+    "user_id": "user",
+    "item_id": "item",
+    "event_at": "at",
+    "category": "kind",
+    "title": "title",
+}
 
 
 def after(item: np.ndarray) -> np.ndarray:
@@ -35,6 +44,7 @@ def visits(planted: float, seed: int = 3) -> pl.DataFrame:
         "user": np.repeat(np.arange(1, USERS + 1), length),
         "item": [f"it'em {item}" for item in items.ravel()],
         "at": at.ravel(), "kind": [f"kind {item % 4}" for item in items.ravel()],
+        "title": [f"Thing number{item // 2}" for item in items.ravel()],
     })  # fmt: skip
 
 
@@ -73,8 +83,12 @@ def test_planted_transitions_are_recovered(con: duckdb.DuckDBPyConnection) -> No
     assert len(found) == ITEMS and np.mean(right) > 0.95
 
 
-def test_what_follows_is_published_and_beats_what_is_popular(con: duckdb.DuckDBPyConnection) -> None:
-    assert metric(con, "co_visitation", "ndcg_at_10") > 1.3 * metric(con, "popularity", "ndcg_at_10")
+def test_what_follows_is_published_and_beats_what_is_popular(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    assert metric(con, "co_visitation", "ndcg_at_10") > 1.3 * metric(
+        con, "popularity", "ndcg_at_10"
+    )
     best = con.execute(
         "select model, reason from models.models where task = 'next_item' and is_published"
     ).fetchall()
@@ -92,12 +106,18 @@ def test_lists_are_whole(con: duckdb.DuckDBPyConnection) -> None:
     asked = con.execute("""select count(*) from cutoffs.populations
         where task = 'next_item' and split = 'latest'""").fetchall()[0][0]
     assert told == (asked, 1, 20, True, True) and asked > 100
-    assert con.execute("select count(*) from predictions.next_item where reason is null").fetchall() == [(0,)]
+    assert con.execute(
+        "select count(*) from predictions.next_item where reason is null"
+    ).fetchall() == [(0,)]
 
 
 def test_recommend_says_what_the_table_says(con: duckdb.DuckDBPyConnection) -> None:
-    users = [user for (user,) in con.execute(
-        "select distinct user_id from predictions.next_item order by all limit 20").fetchall()]
+    users = [
+        user
+        for (user,) in con.execute(
+            "select distinct user_id from predictions.next_item order by all limit 20"
+        ).fetchall()
+    ]
     for user in users:
         told = con.execute("from recommend($user, k := 7)", {"user": user}).fetchall()
         assert told == con.execute(
@@ -108,7 +128,9 @@ def test_recommend_says_what_the_table_says(con: duckdb.DuckDBPyConnection) -> N
 
 def test_who_is_not_known_is_shown_what_is_popular(con: duckdb.DuckDBPyConnection) -> None:
     told = con.execute("select item_id, source from recommend(-1, k := 5)").fetchall()
-    popular = con.execute("select item_id, 'popular' from models.popular_items where rank <= 5 order by rank")
+    popular = con.execute(
+        "select item_id, 'popular' from models.popular_items where rank <= 5 order by rank"
+    )
     assert told == popular.fetchall() and len(told) == 5
 
 
@@ -131,7 +153,8 @@ def test_noise_is_no_better_than_popularity(tmp_path: Path) -> None:
         recall = metric(con, "blend", "recall_at_10")
         assert recall == pytest.approx(10 / ITEMS, abs=0.05)
         published = con.execute(
-            "select family from models.models where task = 'next_item' and is_published").fetchall()
+            "select family from models.models where task = 'next_item' and is_published"
+        ).fetchall()
         assert published == [("reference",)]
 
 
@@ -165,7 +188,7 @@ def test_new_events_are_scored_without_training(planted, tmp_path: Path) -> None
     prebuilt(config)
     events = visits(0.8)
     more = pl.DataFrame({"user": [1], "item": ["it'em 11"], "kind": ["kind 3"],
-                         "at": [events["at"].max()]})  # fmt: skip
+                         "title": ["Thing number5"], "at": [events["at"].max()]})  # fmt: skip
     pl.concat([events, more.select(events.columns)]).write_parquet(tmp_path / "events.parquet")
     done = score(config, progress=Heard())
     assert "score next_item" in done.steps and "predictions.next_item" in done.steps
@@ -181,13 +204,80 @@ def test_nothing_runs_twice(tmp_path: Path) -> None:
 
 
 def test_events_without_items_are_no_choices(tmp_path: Path) -> None:
-    events = visits(0.8).drop("item", "kind")
+    events = visits(0.8).drop("item", "kind", "title")
     config = project(tmp_path, events, only=("next_item", "churn"), default_type="view",
                      columns={"user_id": "user", "event_at": "at"})  # fmt: skip
     with connect(build(config, progress=Heard()).path, udfs=False) as con:
-        told = con.execute("select status, reason from meta.tasks where task = 'next_item'").fetchall()
+        told = con.execute(
+            "select status, reason from meta.tasks where task = 'next_item'"
+        ).fetchall()
         assert told == [("skipped", "the data has no item")]
         assert con.execute("from recommend(1)").fetchall() == []
+
+
+def test_an_item_nobody_chose_yet_is_known_by_its_words(tmp_path: Path) -> None:
+    pl.DataFrame({"item": ["new"], "title": ["thing, NUMBER7!"], "kind": ["kind 2"]}).write_csv(
+        tmp_path / "products.csv"
+    )
+    visits(0.8).write_parquet(tmp_path / "events.parquet")
+    config = from_dict({
+        "settings": {"models": "fast", "threads": 2, "session_gap": "12 hours"},
+        "tasks": {task: {"enabled": False} for task in SHIPPED},
+        "source": [
+            {"name": "shop", "path": "events.parquet", "columns": COLUMNS, "default_type": "view"},
+            {"name": "products", "kind": "items", "path": "products.csv",
+             "columns": {"item_id": "item", "title": "title", "category": "kind"}},
+        ],
+    }, tmp_path, "behavsql.toml")  # fmt: skip
+    with connect(build(config, progress=Heard()).path, udfs=False) as con:
+        told = con.execute("select item_id, source from similar_items('new', k := 2)").fetchall()
+        assert sorted(told) == [("it'em 14", "similar content"), ("it'em 15", "similar content")]
+        visit = con.execute(
+            "select item_id, source from recommend_session(['new'], k := 4)"
+        ).fetchall()
+        assert sorted(visit[:2]) == sorted(told) and visit[-1][1] in ("similar content", "popular")
+
+
+def test_all_that_is_shipped_says_something(tmp_path: Path) -> None:
+    """The standard set, in which every recommender finds the planted order or its own signal."""
+    config = made(tmp_path, visits(0.8), seen_items="keep", models="standard")
+    with connect(build(config, progress=Heard()).path, udfs=False) as con:
+        heard = {
+            model
+            for (model,) in con.execute(
+                "select model from models.models where task = 'next_item'"
+            ).fetchall()
+        }
+        assert heard == {*RECOMMENDER_SETS["standard"]}
+        assert con.execute("select * from models.left_out").fetchall() == []
+        assert metric(con, "als", "ndcg_at_10") > metric(con, "popularity", "ndcg_at_10")
+        members = [metric(con, name, "ndcg_at_10") for name in heard - {"blend"}]
+        assert metric(con, "blend", "ndcg_at_10") > 0.97 * max(members)
+
+
+def test_a_kept_factorisation_says_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    with duckdb.connect() as con:
+        con.execute(
+            "create table next_items as select n::integer as item, 'i' || n as item_id from range(1, 13) as t(n)"
+        )
+        con.execute(
+            "create table next_asked as select n::integer as question, 0 as count_hidden from range(30) as t(n)"
+        )
+        pairs = pl.DataFrame({"who": np.repeat(np.arange(30), 4),
+                              "item": (rng.integers(0, 6, 120) + 6 * (np.repeat(np.arange(30), 4) % 2) + 1)
+                              .astype(np.int32)})  # fmt: skip
+        con.register("pairs", pairs.to_arrow())
+        con.execute("create table next_own as select who::integer as question, item, count(*) as times, "
+                    "1 as nth from pairs group by all")  # fmt: skip
+        model = ALS(seed=1).fit(con, "pairs")
+        told = con.execute(f"from ({model.answer(con, 6)}) order by all").fetchall()
+        halves = [(question % 2) == (item > 6) for question, item, _ in told]
+        assert np.mean(halves) > 0.9  # two groups of users, two groups of items
+        again = ALS()
+        assert again.load(con, model.save())
+        assert con.execute(f"from ({again.answer(con, 6)}) order by all").fetchall() == told
+        assert not ALS().load(con, {})
 
 
 def test_the_command(planted) -> None:

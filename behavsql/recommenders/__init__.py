@@ -16,13 +16,14 @@ RECOMMENDERS: dict[str, str] = {
     "own_habits": "behavsql.recommenders.own_items:OwnHabits",
     "co_visitation": "behavsql.recommenders.co_visitation:CoVisitation",
     "session_knn": "behavsql.recommenders.session_knn:SessionKNN",
+    "content": "behavsql.recommenders.content:Content",
     "als": "behavsql.recommenders.als:ALS",
 }
 BLEND = "blend"  # of all of these, see blend.py
 REFERENCES = ("popularity", "own_items")  # asked whatever else is, and shown beside it
 
-_FAST = tuple(name for name in RECOMMENDERS if name != "als")
-_STANDARD = (*_FAST, "als")
+_FAST = tuple(name for name in RECOMMENDERS if name not in ("als", "content"))
+_STANDARD = (*_FAST, "content", "als")
 RECOMMENDER_SETS: dict[str, tuple[str, ...]] = {
     "fast": (*_FAST, BLEND),
     "standard": (*_STANDARD, BLEND),

@@ -54,7 +54,9 @@ class ALS(Recommender):
                 users = solved(users, self.vectors, chosen, STEPS)
                 self.vectors = solved(self.vectors, users, back, STEPS)
         self.vectors[np.diff(back.indptr) == 0] = 0  # nothing is known of who was never chosen
-        self.ids = con.execute(f"select items.item_id::varchar as item_id from {ITEMS} as items order by items.item").fetchnumpy()
+        self.ids = con.execute(
+            f"select items.item_id::varchar as item_id from {ITEMS} as items order by items.item"
+        ).fetchnumpy()
         return self
 
     def answer(self, con: duckdb.DuckDBPyConnection, depth: int) -> str:
@@ -92,7 +94,9 @@ class ALS(Recommender):
         if "factors.npz" not in files:
             return False
         stored = np.load(io.BytesIO(files["factors.npz"]), allow_pickle=False)
-        self.ids = con.execute(f"select items.item_id::varchar as item_id from {ITEMS} as items order by items.item").fetchnumpy()
+        self.ids = con.execute(
+            f"select items.item_id::varchar as item_id from {ITEMS} as items order by items.item"
+        ).fetchnumpy()
         ids = self.ids["item_id"].astype(str)
         self.vectors = np.zeros((len(ids), FACTORS), np.float32)
         order = np.argsort(stored["ids"])

@@ -52,6 +52,7 @@ class Choices:
     until: dict[str, object]
     hides_seen: bool
     has_categories: bool
+    has_words: bool
 
     @classmethod
     def load(cls, con: duckdb.DuckDBPyConnection, task: str, seen_items: str, seed: int) -> Self:
@@ -70,8 +71,10 @@ class Choices:
         _questions(con, task, seed)
         hides = seen_items == "drop" or (seen_items == "auto" and _is_once(con, first))
         _answers(con, task, hides)
-        kinds = con.execute(f"select count(distinct category) from {ITEMS}").fetchall()[0][0]
-        return cls(until, hides, kinds > 1)
+        kinds, words = con.execute(
+            f"select count(distinct category), count(coalesce(title, description, category)) from {ITEMS}"
+        ).fetchall()[0]
+        return cls(until, hides, kinds > 1, words > 1)
 
     def known(self, split: str) -> str:
         """The relation of what is known before a split's first question."""

@@ -3,7 +3,7 @@
 import duckdb
 
 from behavsql.quoting import literal
-from behavsql.recommenders import base, co_visitation
+from behavsql.recommenders import base, co_visitation, content
 from behavsql.recommenders.base import ITEMS, OWN, POPULAR
 from behavsql.recommenders.choices import Choices
 from behavsql.recommenders.panel import Panel
@@ -90,9 +90,9 @@ def _insert(con: duckdb.DuckDBPyConnection, task: Task, source: str) -> None:
                 arg_max(own.item, (pairs.score / own.nth, -own.nth)) as reason_item,
             from listed
             inner join {OWN} as own on own.question = listed.question
-            inner join next_pairs as pairs
-                on pairs.from_item = own.item and pairs.item = listed.item
-            where own.nth <= {co_visitation.READ} and listed.source = 'co-visited'
+            inner join next_reasons as pairs on pairs.from_item = own.item
+                and pairs.item = listed.item and pairs.source = listed.source
+            where own.nth <= {co_visitation.READ}
             group by listed.question, listed.item
         )
         select {literal(task.name)} as task, listed.user_id, listed.rank as place, items.item_id,
@@ -125,3 +125,24 @@ def _publish_items(con: duckdb.DuckDBPyConnection, task: Task, choices: Choices)
             where rank <= {NEIGHBOURS_KEPT}
             order by pairs.from_item, rank"""
     )
+    con.execute(
+        "create or replace temp table next_reasons as "
+        "select 'co-visited' as source, from_item, item, score from next_pairs"
+    )
+    if choices.has_words:  # what is known of an item that nobody has chosen yet
+        con.execute(f"create or replace temp table next_alike as {content.alike()}")
+        con.execute(
+            "insert into next_reasons select 'similar content', from_item, item, score from next_alike"
+        )
+        con.execute(
+            f"""insert into models.item_neighbours
+                select {literal(task.name)}, ours.item_id, rank, theirs.item_id, score,
+                    'similar content'
+                from next_alike as pairs
+                inner join {ITEMS} as ours on ours.item = pairs.from_item
+                inner join {ITEMS} as theirs on theirs.item = pairs.item
+                anti join next_pairs as led
+                    on led.from_item = pairs.from_item and led.item = pairs.item
+                where rank <= {content.KEPT}
+                order by pairs.from_item, rank"""
+        )

@@ -50,7 +50,8 @@ def train_task(
 ) -> int:  # fmt: skip
     """Train a choice task's recommenders, judge them, publish the best; the users it speaks to."""
     choices = Choices.load(con, task.name, settings.seen_items, settings.seed)
-    left = () if choices.has_categories else ("segment_popularity",)
+    left = [] if choices.has_categories else ["segment_popularity"]
+    left += [] if choices.has_words else ["content"]
     singles = [name for name in names if name not in (BLEND, *left)]
     panel = Panel(con, singles, choices.hides_seen, settings.seed, settings.threads)
     with progress.step(f"train {task.name}") as line:
