@@ -166,7 +166,7 @@ def test_money_is_told_first_where_it_is_known() -> None:
     page = render(made(**one_task(), report__profit=profit))
     text = Page(page).all("body")[0].text
     assert (
-        "Acting on the best 4 tenths of the test questions would have earned 1,600 (1,440 to 1,760): 40.0 per action. At that rate it is worth 3,200 now (2,880 to 3,520)."
+        "Acting on the best 4 tenths now is worth about 3,200 (2,880 to 3,520). It would have earned 1,600 (1,440 to 1,760) on the test questions, 40.0 per action."
         in text
     )
     assert 'id="purchase-profit-title"' in page
@@ -189,8 +189,60 @@ def test_slices_thresholds_drift_and_advice_are_shown() -> None:
         assert f'id="purchase-{key}-title"' in page, key
     assert "number of orders in the last 30 days" in page and "1 of 1 features have shifted" in page
     assert "retrain: users changed. Run behavsql train -t purchase." in page
-    assert "Rome" in page and "Bonn" not in page and "2 groups of too few users" in page
+    assert "Rome" in page and "Bonn" not in page and "too few users or answers: 2 groups." in page
     assert ">&lt;10</td>" in page and ">1,234</td>" in page and ">3</td>" not in page
+
+
+def test_what_a_model_goes_by_is_shown_with_the_density_of_the_data() -> None:
+    more = {
+        "report__importance": "select 'purchase' as task, 'lightgbm' as model, f as feature, r as rank, 0.1 / r as mean_contribution_size, 0.5 / r as importance, f as feature_group, 1.0 as group_correlation, 0.02 / r as permutation_loss, 0.01 / r as permutation_low, 0.03 / r as permutation_high, 500 as count_questions from (values ('count_orders_30d', 1), ('last_city', 2)) as t(f, r)",
+        "models__importance": "select 'm' as model_id, 'count_orders_30d' as feature, 0.6 as importance, 1 as rank",
+        "report__dependence": "select 'purchase' as task, 'lightgbm' as model, * from (values ('count_orders_30d', 1, 0.0, 1.0, '0', 0.1, 300, 0.6), ('count_orders_30d', 2, 2.0, 4.0, '3', 0.3, 150, 0.3), ('count_orders_30d', 3, 5.0, 9.0, '7', 0.9, 4, 0.01), ('count_orders_30d', 4, null, null, 'missing', 0.05, 50, 0.09), ('last_city', 1, null, null, 'Rome', 0.2, 100, 0.5), ('last_city', 2, null, null, 'Oslo', 0.1, 100, 0.5)) as t(feature, position, low, high, value, mean_prediction, count_questions, density)",
+    }  # fmt: skip
+    page = render(made(**one_task(), **more))
+    assert problems(page) == []
+    for key in (
+        "importance",
+        "contributions",
+        "permutation",
+        "dependence-count_orders_30d",
+        "dependence-last_city",
+    ):
+        assert f'id="purchase-{key}-title"' in page, key
+    assert "10.0 points" in page and "Without a value: 5.00%." in page and "Rome" in page
+    assert "90.0%" not in page  # of four questions
+
+
+def test_items_and_actions_are_shown_where_there_are_any() -> None:
+    tables = one_task("next_item", "which items will the user choose within the horizon?")
+    tables["meta__tasks"] = (
+        tables["meta__tasks"].replace("'binary'", "'choice'").replace("log_loss", "ndcg_at_10")
+    )
+    tables["report__leaderboard"] = (
+        "select 'next_item' as task, * from (values ('blend', 'ensemble', true, true, 'ndcg_at_10', 0.32, 0.3, 0.35, 1.0, 'best'), ('own_items', 'reference', false, false, 'ndcg_at_10', 0.25, 0.23, 0.27, 0.0, ''), ('blend', 'ensemble', true, true, 'hit_rate_at_10', 0.451, 0.43, 0.47, 1.0, 'best'), ('blend', 'ensemble', true, true, 'coverage_at_10', 0.2, null, null, 1.0, 'best')) as t(model, family, is_champion, is_published, metric, value, low, high, train_seconds, reason)"
+    )
+    tables["models__models"] = tables["models__models"].replace("'lightgbm'", "'blend'")
+    for unscored in ("models__scores", "report__lift"):
+        del tables[unscored]
+    more = {
+        "staging__items": "select i as item_id, 'item ' || i as title from range(3) as t(i)",
+        "predictions__next_item": "select u as user_id, 1 as rank, if(u < 5, 1, 2) as item_id from range(40) as t(u)",
+        "predictions__next_action": "select u as user_id, if(u < 6, 'call', 'mail') as action, true as is_recommended from range(40) as t(u)",
+        "report__policies": "select 'q_table' as policy, 'dr' as estimator, 1.5 as value, 1.2 as low, 1.8 as high, 1.0 as logging_value, true as is_champion, true as is_deciding, true as is_recommended, 400 as effective_sample_size, 'surely better than what was done' as reason",
+        "report__action_effects": "select 'mail' as action, 0.4 as effect, 0.1 as low, 0.7 as high, 300 as count_acted, true as is_surely_worth_it",
+    }  # fmt: skip
+    page = render(made(**tables, **more))
+    text = Page(page).all("body")[0].text
+    assert problems(page) == []
+    assert "45.1%" in text and "28.0% above the best simple guess (own_items)" in text
+    assert "item 2" in text and "item 1" not in text  # shown to five users alone
+    assert (
+        "would have brought 1.50 per decision (1.20 to 1.80); what was done brought 1.00. It is recommended"
+        in text
+    )
+    assert re.search(r"call</th><td[^>]*>&lt;10<", page) and re.search(
+        r"mail</th><td[^>]*>34<", page
+    )
 
 
 # What is kept back.

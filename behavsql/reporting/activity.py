@@ -128,12 +128,10 @@ def _over_time(
 
 
 def time_axis(context: Context, moments: list[datetime]) -> Axis:
-    """An axis of moments; about four of them are named."""
-    low, high = min(moments), max(moments)
-    count_ = min(4, len(moments))
-    at = [
-        moments[round(place * (len(moments) - 1) / max(count_ - 1, 1))] for place in range(count_)
-    ]
+    """An axis of moments; some of them, evenly apart, are named."""
+    low, high, last = min(moments), max(moments), len(moments) - 1
+    parts = next((n for n in (3, 4, 2, 1) if last and last % n == 0 and last >= n), 3)
+    at = [moments[round(place * last / parts)] for place in range(parts + 1)]
     form = lambda seconds: context.clock.short(datetime.fromtimestamp(seconds))  # noqa: E731
     return Axis(
         low.timestamp(),

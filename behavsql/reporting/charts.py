@@ -174,7 +174,7 @@ def _lying(
     span: tuple[float, float] | None,
 ) -> None:  # fmt: skip
     left, right = sorted((plot.x(0), plot.x(value)))
-    room = int((plot.width - len(told) * CHAR - 12) / (CHAR - 0.4))
+    room = int((plot.width - len(told) * CHAR - 14) / CHAR)
     plot.add("text", shortened(label, room), x=1, y=y + 12, class_="t")
     plot.add("text", told, x=plot.width - 1, y=y + 12, text_anchor="end",
              class_="ta" if tone == "a" else "tm")  # fmt: skip

@@ -10,7 +10,7 @@ from behavsql.reporting import numbers
 from behavsql.reporting.reader import Reader
 from behavsql.reporting.svg import slug
 
-FIRST = ("purchase", "spend", "churn", "dropout", "click", "engagement", "next_visit")
+FIRST = ("purchase", "spend", "churn", "dropout", "click", "engagement", "next_visit", "next_item")
 # Of the shipped tasks, and "" for any other: what users will do, who did, what is counted.
 DOING = {
     "purchase": ("will buy", "buyers"),
@@ -24,7 +24,8 @@ METRICS = {
     "average_precision": "average precision", "poisson_deviance": "Poisson deviance",
     "tweedie_deviance": "Tweedie deviance", "rmse": "root mean squared error",
     "mae": "mean absolute error", "r2": "R²", "spearman": "rank correlation",
-    "lift_top_decile": "lift of the top tenth",
+    "lift_top_decile": "lift of the top tenth", "ndcg_at_10": "NDCG of the first ten",
+    "hit_rate_at_10": "hit rate of the first ten",
 }  # fmt: skip
 ROUNDS = """
 select scores.task, scores.split, scores.cutoff_at, count(*) as count_questions,
@@ -56,6 +57,7 @@ class Task:
     board: Sequence[Mapping[str, object]] = ()  # of report.leaderboard
     rounds: Sequence[Round] = ()
     now: Round | None = None
+    advice: Mapping[str, object] | None = None  # of report.advice
     profit: Mapping[str, object] | None = None  # of report.profit: the best tenths of the published
     lift: Sequence[Mapping[str, object]] = field(default_factory=tuple)  # of the published model
 
@@ -98,7 +100,7 @@ class Task:
 
     @property
     def is_lower_better(self) -> bool:
-        return DIRECTION.get(self.metric, -1) < 0
+        return self.kind != "choice" and DIRECTION.get(self.metric, -1) < 0
 
     def measured(self, metric: str, model: str | None = None) -> Mapping[str, object] | None:
         """A row of the leaderboard; of the published model unless named."""
@@ -127,7 +129,7 @@ class Task:
             ends = [ours["value"], ours["high"], ours["low"]]
             return tuple(None if end is None else 1 - end / theirs["value"] for end in ends)
         ends = [ours["value"], ours["low"], ours["high"]]
-        return tuple(None if end is None else end - theirs["value"] for end in ends)
+        return tuple(None if end is None else end / theirs["value"] - 1 for end in ends)
 
 
 class Context:
@@ -176,11 +178,23 @@ class Context:
             own = [one for one in rounds if one["task"] == name]
             past = [_round(one) for one in own if one["split"] == "test"]
             now = [_round(one) for one in own if one["split"] == "latest"]
+            advice = read.rows("report.advice", task=name)
             best = read.rows("report.profit", "decile", task=name, model=model, is_best=True)
             lift = read.rows("report.lift", "decile", task=name, model=model)
             board = read.rows("report.leaderboard", task=name)
-            found.append(Task(name, row, published.get(name), board, past, now[0] if now else None,
-                              best[0] if best else None, lift))  # fmt: skip
+            found.append(
+                Task(
+                    name,
+                    row,
+                    published.get(name),
+                    board,
+                    past,
+                    now[0] if now else None,
+                    advice[0] if advice else None,
+                    best[0] if best else None,
+                    lift,
+                )
+            )
         place = {name: number for number, name in enumerate(FIRST)}
         return sorted(found, key=lambda one: (place.get(one.name, len(FIRST)), one.name))
 

@@ -1,5 +1,7 @@
 """For whom a task's model is good, and for whom less so."""
 
+import re
+
 from behavsql.reporting import charts, numbers
 from behavsql.reporting.blocks import Figure, Prose, table
 from behavsql.reporting.charts import Measured, Words
@@ -25,7 +27,7 @@ def blocks(context: Context, task: Task) -> list:
     told = []
     if hidden + small:
         told.append(
-            f"{numbers.plural(hidden + small, 'group')} of too few users or answers are not measured."
+            f"Not measured, for too few users or answers: {numbers.plural(hidden + small, 'group')}."
         )
     if len(names) > MOST_SEGMENTS:
         told.append(
@@ -44,21 +46,26 @@ def _segment(task: Task, segment: str, rows: list[dict]) -> Figure | None:
     whole = task.measured(task.metric)
     for row in own:
         row["span"] = numbers.between(row["low"], row["high"])
+        row["slice"] = re.sub(r"^\d: ", "", str(row["slice"]))  # the number only orders
     name = METRICS.get(task.metric, task.metric)
-    numbers_ = table(f"By {plain(segment)}", [
+    numbers_ = table(plain(segment), [
         ("slice", "group", None), ("count_users", "users", count), ("count_questions", "questions", count),
         ("predicted_mean", "predicted", form), ("observed_mean", "happened", form), ("value", name, figure),
         ("span", "95% interval", None), ("roc_auc", "ROC AUC", figure)], own)  # fmt: skip
     measured = [
-        Measured(str(row["slice"]), row["value"], row["low"], row["high"], "best") for row in own
+        Measured(row["slice"], row["value"], row["low"], row["high"], "best") for row in own
     ]
     if whole:
         measured.append(Measured("all", whole["value"], whole["low"], whole["high"], "reference"))
     note = f"{name[:1].upper()}{name[1:]} with its 95% interval; {'left' if task.is_lower_better else 'right'} is better."
-    words = Words(f"{task.key}-slice-{slug(segment)}", f"By {plain(segment)}", note)
+    words = Words(f"{task.key}-slice-{slug(segment)}", plain(segment), note)
     return charts.intervals(words, measured, figure, name, numbers_)
 
 
 def plain(segment: str) -> str:
-    """A segment's name in words."""
-    return segment.replace("_", " ")
+    """A way of dividing users, in words.
+
+    >>> plain("bought so far"), plain("last_city")
+    ('Bought so far', 'Last city')
+    """
+    return segment.replace("_", " ").capitalize()

@@ -63,12 +63,12 @@ def _hero(ready: list[Task]) -> list[tuple[str, bool]]:
     return [*parts, (".", False)] if parts else []
 
 
-def _money(context: Context) -> list[str]:
+def _money(context: Context) -> list[tuple[str, str]]:
     """What the predictions are worth, as far as the config says what a success is."""
     told = []
     for task in context.ready:
         if worth := words.worth(task):
-            told.append(f"{task.name}: {worth}")
+            told.append((task.name.replace("_", " ").capitalize(), worth))
     if told:
         return told
     lines = []
@@ -81,7 +81,7 @@ def _money(context: Context) -> list[str]:
         lines.append("At the value and cost under [economics], acting on no tenth of the users would have paid on the test questions.")  # fmt: skip
     elif context.ready and context.reader.has("report.profit"):
         lines.append("What acting on predictions earns is shown here once [economics] in the config says what a success is worth and an action costs.")  # fmt: skip
-    return lines
+    return [("", line) for line in lines]
 
 
 def _card(task: Task) -> Card:
@@ -91,6 +91,8 @@ def _card(task: Task) -> Card:
         ("Against guessing", words.goodness(task)),
         ("Worth", words.worth(task) or words.reach(task)),
     ]
+    if task.advice and task.advice["advice"] != "nothing":
+        points.append(("To be done", f"{task.advice['advice']}: {task.advice['reason']}."))
     is_warned = bool(task.published.get("is_worse_on_test"))
     if is_warned:
         points.insert(0, ("Do not rely on it", "On the test moments it is worse than a simple guess: the world changed after it was chosen."))  # fmt: skip

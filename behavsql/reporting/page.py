@@ -15,6 +15,7 @@ from behavsql.reporting import (
     activity,
     change,
     data,
+    following,
     functions,
     glossary,
     lineage,
@@ -55,6 +56,7 @@ def _sections(context: Context) -> list[Section]:
     return [
         overview.section(context),
         *tasks.sections(context),
+        *([acting] if (acting := following.section(context)) else []),
         _past(context),
         people.section(context),
         data.section(context),

@@ -9,9 +9,11 @@ from behavsql.reporting.blocks import Prose, Section, Table, table
 from behavsql.reporting.context import Context, Task
 from behavsql.reporting.numbers import figure, share
 from behavsql.reporting.reader import Reader
+from behavsql.reporting.why import points
 
+REASONS = "select user_id::varchar as user, task, rank, feature, sentence, contribution from predictions.reasons"
 MOST_USERS = 200
-MOST_REASONS = 3
+MOST_REASONS = 4
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,9 @@ def _people(context: Context) -> list[Person]:
                {"staging.users": "user_id first_seen_at last_seen_at"})  # fmt: skip
     scored = ask("select user_id::varchar as user, task, score, decile, band from predictions.scored",
                  {"predictions.scored": "user_id task score decile band"})  # fmt: skip
-    reasons = ask("select user_id::varchar as user, task, rank, sentence from predictions.reasons",
-                  {"predictions.reasons": "user_id task rank sentence"})  # fmt: skip
+    reasons = ask(
+        REASONS, {"predictions.reasons": "user_id task rank feature sentence contribution"}
+    )
     following = _following(context, users)
     return [
         _person(
@@ -129,6 +132,16 @@ def _person(
         why,
         following,
     )
+
+
+def _reason(task: Task, row: dict) -> str:
+    """A reason in words, with what it adds to the score."""
+    told, by = str(row["sentence"]), row["contribution"]
+    if by is None:
+        return told
+    sign = "+" if by > 0 else ""
+    size = f"{sign}{points(by)}" if task.kind == "binary" else f"{sign}{figure(by)}"
+    return f"{told} ({size})"
 
 
 def answer(task: Task, score: float | None) -> str:

@@ -11,6 +11,11 @@ from behavsql.reporting.numbers import count, figure, share
 from behavsql.reporting.svg import Axis, axis
 
 MOST_MODELS = 14
+NOTES = {  # second opinions: higher is better
+    "roc_auc": "Chance that a user with a yes is ranked above one without: 0.5 is a coin.",
+    "spearman": "How far the order predicted is the order that came: 0 is none, 1 the same.",
+    "hit_rate_at_10": "Share of users who then chose one of the ten items suggested.",
+}
 TENTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 
@@ -19,7 +24,7 @@ def leaderboard(context: Context, task: Task) -> list:
     """Every model with its interval, by the metric that decides, and by what its order is worth."""
     if not task.board:
         return [Prose("No model of this task has been measured.", "quiet")]
-    ranking = "roc_auc" if task.kind == "binary" else "spearman"
+    ranking = {"binary": "roc_auc", "choice": "hit_rate_at_10"}.get(task.kind, "spearman")
     numbers_ = _board_table(context, task, ranking)
     found = [_compared(task, task.metric, numbers_, "deciding")]
     if any(row["metric"] == ranking for row in task.board):
@@ -32,7 +37,7 @@ def leaderboard(context: Context, task: Task) -> list:
 
 
 def _compared(task: Task, metric: str, numbers_: Table, what: str) -> Figure | None:
-    lower = metric not in ("roc_auc", "spearman") and task.is_lower_better
+    lower = metric not in NOTES and task.is_lower_better
     rows = [row for row in task.board if row["metric"] == metric and row["value"] is not None]
     if not rows:
         return None
@@ -48,8 +53,7 @@ def _compared(task: Task, metric: str, numbers_: Table, what: str) -> Figure | N
     title = f"{name[:1].upper()}{name[1:]} on the test moments"
     note = f"Further {'left' if lower else 'right'} is better. Lines: 95% intervals that count users. Squares: simple guesses."
     if what == "ranking":
-        note = {"roc_auc": "Chance that a user with a yes is ranked above one without: 0.5 is a coin.",
-                "spearman": "How far the order predicted is the order that came: 0 is none, 1 the same."}[metric]  # fmt: skip
+        note = NOTES[metric]
     words = Words(f"{task.key}-{what}", title, note)
     return charts.intervals(words, measured, figure, f"{name} ({side} is better)", numbers_)
 

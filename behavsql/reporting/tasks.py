@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from behavsql.reporting import change, groups, quality, value, why, words
+from behavsql.reporting import change, following, groups, quality, value, why, words
 from behavsql.reporting.blocks import Heading, Prose, Section, grid_of
 from behavsql.reporting.context import Context, Task
 
@@ -11,8 +11,9 @@ PARTS: list[tuple[str, str, Callable[[Context, Task], list], str]] = [
     ("How good is it?", "good", quality.leaderboard, ""),
     ("Did it come as predicted?", "honest", quality.calibration, ""),
     ("Whom does it find?", "reach", quality.reach, ""),
+    ("What does it suggest?", "items", following.items, ""),
     ("What is it worth?", "worth", value.blocks, ""),
-    ("What does it go by?", "why", why.importance, ""),
+    ("What does it go by?", "why", why.blocks, ""),
     ("For whom is it good?", "groups", groups.blocks, ""),
     ("Does it still hold?", "still", change.blocks, ""),
 ]

@@ -4,7 +4,7 @@ from behavsql.reporting import charts, numbers
 from behavsql.reporting.blocks import Cell, Figure, Prose, Table, table
 from behavsql.reporting.charts import Line, Mark, Words
 from behavsql.reporting.context import Context, Task
-from behavsql.reporting.numbers import about, count, figure, share
+from behavsql.reporting.numbers import about, count, share
 from behavsql.reporting.quality import QUARTERS, TENTHS
 from behavsql.reporting.reader import FEWEST
 from behavsql.reporting.svg import Axis, axis
@@ -60,9 +60,9 @@ def _profit(context: Context, task: Task) -> Figure | Prose | None:
     best = next((row for row in rows if row.get("is_best")), None)
     marks = [Mark(best["acted"], best["profit"], f"best: {about(best['profit'])}")] if best else []
     first = rows[0]
-    note = f"A success is worth {figure(first['success_value'])}, an action costs {figure(first['action_cost'])}. The band is the 95% interval."
+    note = f"A success is worth {first['success_value']:,g}, an action costs {first['action_cost']:,g}. {'The band is the 95% interval.' if band else ''}"
     title = (
-        f"Profit is highest with the best {share(best['acted'])}"
+        f"Profit is highest with the best {numbers.percent(best['decile'] / 10)}"
         if best
         else "Acting does not pay on any tenth"
     )

@@ -1,55 +1,148 @@
-"""What a task's published model looks at, and which way it pulls."""
+"""What a task's published model goes by, and which way each feature pulls."""
 
-from behavsql.reporting import charts
+from behavsql.reporting import charts, numbers
 from behavsql.reporting.blocks import Figure, table
-from behavsql.reporting.charts import Words
+from behavsql.reporting.charts import Line, Words
 from behavsql.reporting.context import Context, Task
-from behavsql.reporting.numbers import figure, share
+from behavsql.reporting.numbers import count, figure, share
+from behavsql.reporting.reader import FEWEST
+from behavsql.reporting.svg import axis, slug
 
 MOST_FEATURES = 10
 MOST_CURVES = 6
 
 
-def importance(context: Context, task: Task) -> list:
-    """The features that count most: in the model, and by what is lost on test without them."""
-    if task.published is None:
+def blocks(context: Context, task: Task) -> list:
+    """The features that count most: in the model, in the scores, on test; and how predictions follow them."""
+    if task.published is None or task.kind == "choice":
         return []
-    rows = context.reader.rows("models.importance", "rank", model_id=task.published["model_id"])
+    explained = context.reader.rows("report.importance", "rank feature", task=task.name)
+    learned = context.reader.rows("models.importance", "rank", model_id=task.published["model_id"])
+    for row in [*explained, *learned]:
+        row["meaning"] = context.feature(row["feature"])
+    figures = (_learned(task, learned), _moved(task, explained), _lost(task, explained))
     return [
-        block for block in (_gain(context, task, rows), _permuted(context, task, rows)) if block
+        block for block in (*figures, *_dependence(context, task, explained or learned)) if block
     ]
 
 
-def _gain(context: Context, task: Task, rows: list[dict]) -> Figure | None:
+def _learned(task: Task, rows: list[dict]) -> Figure | None:
     rows = [row for row in rows if row.get("importance") and row["importance"] > 0]
     if not rows:
         return None
-    rows = [row | {"meaning": context.feature(row["feature"])} for row in rows]
     shown = rows[:MOST_FEATURES]
-    numbers_ = table("Features by importance in the model", [
-        ("feature", "feature", None), ("meaning", "what it holds", None), ("importance", "share", share)], rows[:40])  # fmt: skip
-    told = sum(row["importance"] for row in shown)
-    words = Words(f"{task.key}-importance", "What the model looks at",
-                  f"Share of what the model learned that came from each feature; these {len(shown)} make {share(min(told, 1))}.")  # fmt: skip
-    return charts.ranking(
-        words, [(row["meaning"], row["importance"]) for row in shown], share, numbers_, strong=3
+    columns = [
+        ("feature", "feature", None),
+        ("meaning", "what it holds", None),
+        ("importance", "share", share),
+    ]
+    numbers_ = table("Features by importance in the model", columns, rows[:40])
+    told = share(min(sum(row["importance"] for row in shown), 1))
+    note = f"Share of what the model learned that came from each feature; these {len(shown)} make {told}."
+    words = Words(f"{task.key}-importance", "What the model looks at", note)
+    bars = [(row["meaning"], row["importance"]) for row in shown]
+    return charts.ranking(words, bars, share, numbers_, strong=3)
+
+
+def _moved(task: Task, rows: list[dict]) -> Figure | None:
+    """How far each feature moves the scores, on average."""
+    known = [
+        row
+        for row in rows
+        if row.get("mean_contribution_size") and not row["feature"].startswith("(")
+    ]
+    if not known:
+        return None
+    form = points if task.kind == "binary" else figure
+    columns = [
+        ("feature", "feature", None),
+        ("meaning", "what it holds", None),
+        ("mean_contribution_size", "moves by", form),
+    ]
+    numbers_ = table("How far features move the scores", columns, known[:40])
+    note = "How much each feature adds to a score or takes from it, on average over the test users."
+    words = Words(f"{task.key}-contributions", "What moves the scores", note)
+    bars = [(row["meaning"], row["mean_contribution_size"]) for row in known[:MOST_FEATURES]]
+    return charts.ranking(words, bars, form, numbers_, strong=3)
+
+
+def _lost(task: Task, rows: list[dict]) -> Figure | None:
+    """How much worse the model gets on test when a feature is shuffled; like features go together."""
+    groups = {row["feature_group"]: row for row in rows
+              if row.get("permutation_loss") is not None and row["feature"] == row["feature_group"]}  # fmt: skip
+    known = sorted(groups.values(), key=lambda row: -row["permutation_loss"])
+    if not known:
+        return None
+    for row in known:
+        row["span"] = numbers.between(row["permutation_low"], row["permutation_high"])
+    columns = [("feature", "feature", None), ("meaning", "what it holds", None), ("permutation_loss", "error added", figure),
+               ("span", "95% interval", None)]  # fmt: skip
+    numbers_ = table("How much worse test gets without a feature", columns, known[:40])
+    shown = known[:MOST_FEATURES]
+    spans = [None if row["permutation_low"] is None else (row["permutation_low"], row["permutation_high"]) for row in shown]  # fmt: skip
+    note = "How much the error grows on test when a feature, and those like it, are shuffled among users."
+    words = Words(f"{task.key}-permutation", "What the predictions would lose", note)
+    bars = [(row["meaning"], row["permutation_loss"]) for row in shown]
+    return charts.ranking(words, bars, figure, numbers_, strong=3, spans=spans)
+
+
+def _dependence(context: Context, task: Task, ranked: list[dict]) -> list[Figure]:
+    """How the mean prediction follows each of the first features, others as they are."""
+    rows = context.reader.rows("report.dependence", "feature position", task=task.name)
+    found: dict[str, list[dict]] = {}
+    for row in rows:
+        found.setdefault(row["feature"], []).append(row)
+    order = [name for name in dict.fromkeys(row["feature"] for row in ranked) if name in found]
+    order += [name for name in found if name not in order]
+    made = [_curve(context, task, name, found[name]) for name in order[:MOST_CURVES]]
+    return [figure_ for figure_ in made if figure_]
+
+
+def _curve(context: Context, task: Task, feature: str, rows: list[dict]) -> Figure | None:
+    rows = [
+        row
+        for row in rows
+        if row["mean_prediction"] is not None and (row["count_questions"] or 0) >= FEWEST
+    ]
+    if len(rows) < 2:
+        return None
+    form = share if task.kind == "binary" else figure
+    meaning = context.feature(feature)
+    columns = [("value", "value", None), ("mean_prediction", "mean prediction", form), ("count_questions", "questions", count),
+               ("density", "share of questions", share)]  # fmt: skip
+    numbers_ = table(meaning[:1].upper() + meaning[1:], columns, rows)
+    words = Words(f"{task.key}-dependence-{slug(feature)}", numbers_.caption, "")
+    ranges = [row for row in rows if row["low"] is not None and row["high"] is not None]
+    if len(ranges) < 2:  # categories
+        bars = [
+            (shown(row["value"]), row["mean_prediction"])
+            for row in sorted(rows, key=lambda row: -row["mean_prediction"])
+        ]
+        return charts.ranking(words, bars[:MOST_FEATURES], form, numbers_)
+    points_ = [(float(row["value"]), row["mean_prediction"]) for row in ranges]
+    missing = next((row for row in rows if row["low"] is None), None)
+    note = "Mean prediction; the bars show where users are."
+    if missing:
+        note += f" Without a value: {form(missing['mean_prediction'])}."
+    x = axis(
+        [end for row in ranges for end in (row["low"], row["high"])], numbers.tick, most=5, fit=True
+    )
+    y = axis([value for _, value in points_], charts.axis_form(form), zero=task.kind == "binary")
+    density = [(row["low"], row["high"], row["density"] or 0) for row in ranges]
+    return charts.curve(
+        Words(words.key, words.title, note), [Line(points_)], x, y, numbers_, density=density
     )
 
 
-def _permuted(context: Context, task: Task, rows: list[dict]) -> Figure | None:
-    """How much worse the model gets on test when a feature is shuffled."""
-    name = next((name for name in ("permutation", "permutation_importance", "test_importance")
-                 if rows and name in rows[0]), None)  # fmt: skip
-    known = [row for row in rows if name and row[name] is not None]
-    if not known:
-        return None
-    known = sorted(known, key=lambda row: -row[name])
-    known = [row | {"meaning": context.feature(row["feature"])} for row in known]
-    numbers_ = table("How much worse test gets without a feature", [
-        ("feature", "feature", None), ("meaning", "what it holds", None), (name, "loss added", figure)], known[:40])  # fmt: skip
-    spans = [(row["permutation_low"], row["permutation_high"]) if row.get("permutation_low") is not None else None
-             for row in known[:MOST_FEATURES]]  # fmt: skip
-    words = Words(f"{task.key}-permutation", "What the test predictions would lose",
-                  "How much the error grows on test when a feature's values are shuffled among users.")  # fmt: skip
-    bars = [(row["meaning"], row[name]) for row in known[:MOST_FEATURES]]
-    return charts.ranking(words, bars, figure, numbers_, strong=3, spans=spans)
+def shown(value: object) -> str:
+    """A category by its name."""
+    return "missing" if value is None else str(value)
+
+
+def points(value: float) -> str:
+    """A difference of shares, in percentage points.
+
+    >>> points(0.034), points(-0.2)
+    ('3.40 points', '\N{MINUS SIGN}20.0 points')
+    """
+    return f"{figure(value * 100)} points"

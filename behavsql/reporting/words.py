@@ -8,6 +8,9 @@ from behavsql.reporting.numbers import about, count, figure, share
 def headline(task: Task) -> tuple[str, str]:
     """The one figure of a task, and what it is of."""
     now = task.now
+    hit = task.measured("hit_rate_at_10")
+    if task.kind == "choice" and hit:
+        return share(hit["value"]), "of users find what they then choose among ten items suggested"
     if now is None or not now.count_questions:
         return numbers.NONE, "nobody is asked about now"
     asked = numbers.plural(now.count_questions, "user")
@@ -42,6 +45,10 @@ def will(task: Task) -> list[tuple[str, bool]]:
 def sureness(task: Task) -> str:
     """How near the predictions of the test rounds came to what happened."""
     past = [one for one in task.rounds if one.observed is not None and one.predicted > 0]
+    hit = task.measured("hit_rate_at_10")
+    if task.kind == "choice" and hit:
+        span = numbers.between(hit["low"], hit["high"], share)
+        return f"On the test moments, with every item ranked: {span or share(hit['value'])}."
     if not past:
         return "It has not been compared with what happened yet."
     predicted, observed = sum(one.predicted for one in past), sum(one.observed for one in past)
@@ -71,11 +78,10 @@ def goodness(task: Task) -> str:
     name = METRICS.get(task.metric, task.metric.replace("_", " "))
     if value <= 0:
         return f"On the test moments its {name} is not better than {guess}."
-    form = share if task.is_lower_better else figure
-    span = numbers.between(low, high, form)
+    span = numbers.between(low, high, share)
     surely = "" if low is None or low > 0 else "; that may be chance"
-    side = "below" if task.is_lower_better else "above"
-    return f"Its error ({name}) lies {form(value)} {side} {guess}{f', {span}' if span else ''}{surely}."
+    what, side = ("error", "below") if task.is_lower_better else ("measure", "above")
+    return f"Its {what} ({name}) lies {share(value)} {side} {guess}{f', {span}' if span else ''}{surely}."
 
 
 def reach(task: Task) -> str:
@@ -96,18 +102,25 @@ def worth(task: Task) -> str:
     best = task.profit
     if not best or best.get("profit") is None:
         return ""
-    asked, acted = best["count_questions"], best["count_acted"]
-    tenths = numbers.plural(int(best["decile"]), "tenth")
-    span = numbers.between(best.get("low"), best.get("high"), about)
-    told = f"Acting on the best {tenths} of the test questions would have earned {about(best['profit'])}"
-    told += f" ({span})" if span else ""
-    told += f": {figure(best['profit'] / max(acted, 1))} per action."
-    if task.now and asked:
-        rate = task.now.count_questions / asked
-        ends = [best.get(end) and best[end] * rate for end in ("low", "high")]
-        span = numbers.between(*ends, about)
-        told += f" At that rate it is worth {about(best['profit'] * rate)} now{f' ({span})' if span else ''}."
-    return told
+    asked, acted, ends = (
+        best["count_questions"],
+        best["count_acted"],
+        (best.get("low"), best.get("high")),
+    )
+    tenths = "tenth" if best["decile"] == 1 else f"{count(best['decile'])} tenths"
+    each = f"{figure(best['profit'] / max(acted, 1))} per action"
+    chance = "; that may be chance" if ends[0] is not None and ends[0] <= 0 else ""
+    tested = f"{about(best['profit'])}{_span(*ends)} on the test questions, {each}{chance}."
+    if not task.now or not asked:
+        return f"Acting on the best {tenths} would have earned {tested}"
+    rate = task.now.count_questions / asked
+    now = f"{about(best['profit'] * rate)}{_span(*(end and end * rate for end in ends))}"
+    return f"Acting on the best {tenths} now is worth about {now}. It would have earned {tested}"
+
+
+def _span(low: float | None, high: float | None) -> str:
+    span = numbers.between(low, high, about)
+    return f" ({span})" if span else ""
 
 
 def sentence(task: Task) -> str:
