@@ -118,7 +118,7 @@ def _over_time(
 ) -> Figure:
     x = time_axis(context, [row["from"] for row in rows])
     drawn = [
-        Line([(row["from"].timestamp(), None if row[name] is None else float(row[name])) for row in rows], told, class_)
+        Line([(numbers.place(row["from"]), None if row[name] is None else float(row[name])) for row in rows], told, class_)
         for name, told, class_ in lines
     ]  # fmt: skip
     y = axis(
@@ -128,17 +128,12 @@ def _over_time(
 
 
 def time_axis(context: Context, moments: list[datetime]) -> Axis:
-    """An axis of moments; some of them, evenly apart, are named."""
-    low, high, last = min(moments), max(moments), len(moments) - 1
-    parts = next((n for n in (3, 4, 2, 1) if last and last % n == 0 and last >= n), 3)
-    at = [moments[round(place * last / parts)] for place in range(parts + 1)]
-    form = lambda seconds: context.clock.short(datetime.fromtimestamp(seconds))  # noqa: E731
-    return Axis(
-        low.timestamp(),
-        high.timestamp() or 1,
-        [moment.timestamp() for moment in dict.fromkeys(at)],
-        form,
-    )
+    """An axis of moments; up to four, evenly apart, are named."""
+    low, high = numbers.place(min(moments)), numbers.place(max(moments))
+    parts = min(3, len(moments) - 1)
+    at = [low + (high - low) * place / max(parts, 1) for place in range(parts + 1)]
+    form = lambda seconds: context.clock.short(numbers.moment(seconds))  # noqa: E731
+    return Axis(low, high, at, form)
 
 
 def _funnel(rows: list[dict]) -> list:

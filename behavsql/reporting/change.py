@@ -52,16 +52,18 @@ def _over_time(context: Context, task: Task, name: str, key: str) -> Figure | No
         ("when", "asked on", None), ("count_questions", "users asked", count), ("predicted_mean", "predicted", form),
         ("observed_mean", "happened", form), ("value", metric, figure), ("span", "95% interval", None)], own)  # fmt: skip
     lines = [
-        Line([(row["cutoff_at"].timestamp(), row["value"]) for row in rows if row["model"] == model], model, "lr")
+        Line([(numbers.place(row["cutoff_at"]), row["value"]) for row in rows if row["model"] == model], model, "lr")
         for model in ("prevalence",) if model != task.model and any(row["model"] == model for row in rows)
     ]  # fmt: skip
     band = [
-        (row["cutoff_at"].timestamp(), row["low"], row["high"])
+        (numbers.place(row["cutoff_at"]), row["low"], row["high"])
         for row in own
         if row.get("low") is not None
     ]
     lines.append(
-        Line([(row["cutoff_at"].timestamp(), row["value"]) for row in own], task.model, "la", band)
+        Line(
+            [(numbers.place(row["cutoff_at"]), row["value"]) for row in own], task.model, "la", band
+        )
     )
     values = [y for line in lines for _, y in line.points] + [
         end for _, *ends in band for end in ends
@@ -89,8 +91,8 @@ def _labels(context: Context, task: Task) -> Figure | None:
     numbers_ = table("What happened after each moment", [
         ("when", "asked on", None), ("split", "used for", None), ("count_questions", "users asked", count),
         ("label_mean", "happened", form), ("deviations", "deviations from train", figure)], rows)  # fmt: skip
-    points = [(row["cutoff_at"].timestamp(), row["label_mean"]) for row in rows]
-    band = [(row["cutoff_at"].timestamp(), row["low"], row["high"]) for row in rows]
+    points = [(numbers.place(row["cutoff_at"]), row["label_mean"]) for row in rows]
+    band = [(numbers.place(row["cutoff_at"]), row["low"], row["high"]) for row in rows]
     y = axis(
         [end for row in rows for end in (row["label_mean"], row["high"])],
         charts.axis_form(form),
@@ -111,7 +113,7 @@ def _drift(context: Context, task: Task) -> Figure | None:
     rows = [
         row
         for row in context.reader.rows("report.drift", task=task.name)
-        if row.get("psi") is not None
+        if row.get("psi") is not None and row.get("importance")  # what the model never looks at
     ]
     if not rows:
         return None
@@ -124,9 +126,9 @@ def _drift(context: Context, task: Task) -> Figure | None:
         ("status", "status", None)], rows[:40])  # fmt: skip
     shifted = sum(row.get("status") == "shifted" for row in rows)
     told = (
-        f"{shifted} of {count(len(rows))} features have shifted."
+        f"{shifted} of the {count(len(rows))} features it looks at have shifted."
         if shifted
-        else f"None of {count(len(rows))} features has shifted."
+        else f"None of the {count(len(rows))} features it looks at has shifted."
     )
     words = Words(f"{task.key}-drift", "Who is asked now, against who it learned from",
                   f"{told} Population stability index: under 0.1 is stable, over 0.25 shifted.")  # fmt: skip

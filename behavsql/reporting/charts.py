@@ -55,13 +55,13 @@ def figure(words: Words, plot: Plot, table: Table, text: str = "") -> Figure:
 
 def curve(
     words: Words, lines: Sequence[Line], x: Axis, y: Axis, table: Table,
-    marks: Sequence[Mark] = (), text: str = "", density: Sequence[tuple[float, float, float]] = (),
+    marks: Sequence[Mark] = (), text: str = "", rug: Sequence[tuple[float, float]] = (),
 ) -> Figure:  # fmt: skip
-    """Lines over a measure. density: (from, to, share of the rows), drawn as a strip at the floor."""
+    """Lines over a measure. rug: where rows lie along x, and which share of them."""
     longest = max((len(line.name) for line in lines), default=0)
     plot = Plot(x, y, right=max(longest * CHAR + 8, 14))
     plot.grid()
-    _density(plot, density)
+    _rug(plot, rug)
     for line in lines:
         if line.band:
             plot.band(line.band)
@@ -73,17 +73,12 @@ def curve(
     return figure(words, plot, table, text)
 
 
-def _density(plot: Plot, density: Sequence[tuple[float, float, float]]) -> None:
-    """How many rows there are along x: bars of up to a quarter of the height."""
-    most = max((share for *_, share in density), default=0)
-    floor = plot.height - plot.bottom
-    tall = (floor - plot.top) / 4
-    for low, high, share in density:
-        if not most:
-            break
-        height = share / most * tall
-        left, right = plot.x(low), plot.x(high)
-        plot.add("rect", x=left, y=floor - height, width=max(right - left - 0.5, 0.8), height=height, class_="fd")  # fmt: skip
+def _rug(plot: Plot, places: Sequence[tuple[float, float]]) -> None:
+    """A tick on the floor at each place, as tall as the share of the rows that lie there."""
+    floor, most = plot.height - plot.bottom, max((share for _, share in places), default=0) or 1
+    for value, share in places:
+        x = plot.x(value)
+        plot.add("line", x1=x, x2=x, y1=floor - 3 - 19 * share / most, y2=floor, class_="ws")
 
 
 def _name_ends(plot: Plot, lines: Sequence[Line]) -> None:

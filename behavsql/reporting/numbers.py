@@ -188,6 +188,20 @@ def words(items: list[str], last: str = "and") -> str:
     return f"{', '.join(items[:-1])} {last} {items[-1]}" if len(items) > 1 else "".join(items)
 
 
+def place(moment: datetime) -> float:
+    """Where a moment stands on an axis of seconds, in no time zone.
+
+    >>> moment(place(datetime(2024, 2, 29, 12)))
+    datetime.datetime(2024, 2, 29, 12, 0)
+    """
+    return (moment - EPOCH).total_seconds()
+
+
+def moment(seconds_: float) -> datetime:
+    """The moment at a place of `place`."""
+    return EPOCH + timedelta(seconds=seconds_)
+
+
 class Clock:
     """How moments are written: as dates, or as days from the start where the data has no dates."""
 

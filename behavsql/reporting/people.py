@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from behavsql.errors import ConfigError, nearest
 from behavsql.reporting import numbers
-from behavsql.reporting.blocks import Prose, Section, Table, table
+from behavsql.reporting.blocks import Cell, Prose, Section, Table, table
 from behavsql.reporting.context import Context, Task
 from behavsql.reporting.numbers import figure, share
 from behavsql.reporting.reader import Reader
@@ -13,7 +13,6 @@ from behavsql.reporting.why import points
 
 REASONS = "select user_id::varchar as user, task, rank, feature, sentence, contribution from predictions.reasons"
 MOST_USERS = 200
-MOST_REASONS = 4
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Person:
     user: str
     seen: str
     predictions: Table | None
-    reasons: Sequence[tuple[str, Sequence[str]]]
+    reasons: Sequence[Table]
     next: Sequence[str]
 
 
@@ -116,11 +115,8 @@ def _person(
                 "decile": own["decile"],
             }
         )
-        sentences = [
-            row["sentence"] for row in reasons if row["task"] == task.name and row["sentence"]
-        ]
-        if sentences:
-            why.append((task.question, sentences[:MOST_REASONS]))
+        if told_of := [row for row in reasons if row["task"] == task.name]:
+            why.append(_why(task, told_of, own["score"]))
     if missing:
         told += f"; not asked about {numbers.words(missing, 'or')}: not active lately enough"
     columns = [("question", "question", None), ("answer", "predicted", None), ("band", "compared with others", None),
@@ -134,14 +130,28 @@ def _person(
     )
 
 
-def _reason(task: Task, row: dict) -> str:
-    """A reason in words, with what it adds to the score."""
-    told, by = str(row["sentence"]), row["contribution"]
-    if by is None:
-        return told
-    sign = "+" if by > 0 else ""
-    size = f"{sign}{points(by)}" if task.kind == "binary" else f"{sign}{figure(by)}"
-    return f"{told} ({size})"
+def _why(task: Task, rows: list[dict], score: float) -> Table:
+    """From where everybody starts to the score: what moves it, in words, and by how much."""
+    form = points if task.kind == "binary" else figure
+    shown = []
+    for row in sorted(rows, key=lambda row: row["rank"]):
+        by, feature = row["contribution"], str(row["feature"])
+        if by is None or (feature == "(residual)" and abs(by) < 1e-6):
+            continue
+        size = answer(task, by) if feature == "(base)" else signed(by, form)
+        shown.append({"what": row["sentence"] or feature, "by": Cell(size, by, True)})
+    shown.append({"what": "the prediction", "by": Cell(answer(task, score), score, True)})
+    columns = [("what", "what", None), ("by", "moves it by", None)]
+    return table(f"Why: {task.question}", columns, shown, strong=frozenset([len(shown) - 1]))
+
+
+def signed(value: float, form) -> str:
+    """A difference with its sign.
+
+    >>> signed(0.5, figure), signed(-0.5, figure)
+    ('+0.500', '\N{MINUS SIGN}0.500')
+    """
+    return f"+{form(value)}" if value > 0 else form(value)
 
 
 def answer(task: Task, score: float | None) -> str:

@@ -143,8 +143,8 @@ def _rounds(context: Context, task: Task) -> Figure | None:
     numbers_ = table("Each time the question was asked in test", [("when", "asked on", None), ("asked", "users asked", count),
                      ("predicted", "predicted", form), ("observed", "happened", form)], rows)  # fmt: skip
     at = [one.cutoff_at for one in past]
-    lines = [Line([(moment.timestamp(), row["observed"]) for moment, row in zip(at, rows, strict=True)], "happened", "lr"),
-             Line([(moment.timestamp(), row["predicted"]) for moment, row in zip(at, rows, strict=True)], "predicted")]  # fmt: skip
+    lines = [Line([(numbers.place(moment), row["observed"]) for moment, row in zip(at, rows, strict=True)], "happened", "lr"),
+             Line([(numbers.place(moment), row["predicted"]) for moment, row in zip(at, rows, strict=True)], "predicted")]  # fmt: skip
     y = axis(
         [value for row in rows for value in (row["predicted"], row["observed"])],
         axis_form(form),

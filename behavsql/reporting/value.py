@@ -9,6 +9,10 @@ from behavsql.reporting.quality import QUARTERS, TENTHS
 from behavsql.reporting.reader import FEWEST
 from behavsql.reporting.svg import Axis, axis
 
+UNKNOWN = (
+    "Profit is not shown: the config does not say what a success is worth. "
+    "Set success_value and action_cost under [economics]."
+)
 RULES = {
     "stored": "the threshold chosen on valid",
     "break_even": "where an action costs what it may bring",
@@ -36,10 +40,7 @@ def _profit(context: Context, task: Task) -> Figure | Prose | None:
     if not rows:
         return None
     if all(row.get("profit") is None for row in rows):
-        return Prose(
-            f"Profit is not shown: the config does not say what a success is worth. Set value and cost under [economics], or [economics.{task.name}].",
-            "quiet",
-        )  # fmt: skip
+        return Prose(UNKNOWN, "quiet") if task.kind == "binary" else None
     for row in rows:
         row["acted"] = row["count_acted"] / row["count_questions"]
         row["span"] = numbers.between(row.get("low"), row.get("high"), about)

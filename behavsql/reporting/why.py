@@ -119,19 +119,31 @@ def _curve(context: Context, task: Task, feature: str, rows: list[dict]) -> Figu
             for row in sorted(rows, key=lambda row: -row["mean_prediction"])
         ]
         return charts.ranking(words, bars[:MOST_FEATURES], form, numbers_)
-    points_ = [(float(row["value"]), row["mean_prediction"]) for row in ranges]
     missing = next((row for row in rows if row["low"] is None), None)
-    note = "Mean prediction; the bars show where users are."
+    note = "Mean prediction, other features as they are. The ticks show where users are."
     if missing:
         note += f" Without a value: {form(missing['mean_prediction'])}."
-    x = axis(
-        [end for row in ranges for end in (row["low"], row["high"])], numbers.tick, most=5, fit=True
-    )
-    y = axis([value for _, value in points_], charts.axis_form(form), zero=task.kind == "binary")
-    density = [(row["low"], row["high"], row["density"] or 0) for row in ranges]
-    return charts.curve(
-        Words(words.key, words.title, note), [Line(points_)], x, y, numbers_, density=density
-    )
+    near = without_far_ends(ranges)
+    if len(near) < len(ranges):
+        note += " What lies far from all others is in the table alone."
+    line = [(float(row["value"]), row["mean_prediction"]) for row in near]
+    x = axis([value for value, _ in line], numbers.tick, fit=True)
+    y = axis([value for _, value in line], charts.axis_form(form), zero=task.kind == "binary")
+    rug = [(float(row["value"]), row["density"] or 0) for row in near]
+    return charts.curve(Words(words.key, words.title, note), [Line(line)], x, y, numbers_, rug=rug)
+
+
+def without_far_ends(rows: list[dict]) -> list[dict]:
+    """Bins in order, without those at either end that are farther from the next than all others span."""
+    while len(rows) > 4:
+        at = [float(row["value"]) for row in rows]
+        if at[-1] - at[-2] > at[-2] - at[0]:
+            rows = rows[:-1]
+        elif at[1] - at[0] > at[-1] - at[1]:
+            rows = rows[1:]
+        else:
+            break
+    return rows
 
 
 def shown(value: object) -> str:
