@@ -187,7 +187,7 @@ def test_slices_thresholds_drift_and_advice_are_shown() -> None:
     assert problems(page) == []
     for key in ("slice-city", "thresholds", "drift", "stability"):
         assert f'id="purchase-{key}-title"' in page, key
-    assert "number of orders in the last 30 days" in page and "1 of 1 features have shifted" in page
+    assert "number of orders in the last 30 days" in page and "1 of the 1 features it looks at have shifted" in page
     assert "retrain: users changed. Run behavsql train -t purchase." in page
     assert "Rome" in page and "Bonn" not in page and "too few users or answers: 2 groups." in page
     assert ">&lt;10</td>" in page and ">1,234</td>" in page and ">3</td>" not in page
