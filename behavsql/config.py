@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from behavsql import contradictions, fact_settings
+from behavsql.action_settings import Actions
 from behavsql.errors import ConfigError, nearest
 from behavsql.privacy.settings import Privacy, problem_of_pseudonyms
 from behavsql.roles import DEFAULT_TYPES, ROLES
@@ -97,6 +98,7 @@ class Config(Section):
     types: dict[str, Literal[ROLES]] = {}
     tasks: dict[str, TaskSettings] = {}
     economics: Economics | None = None
+    actions: Actions = Actions()
     privacy: Privacy = Privacy()
     explain: ExplainSettings = ExplainSettings()
     attribution: str = ""  # whom to thank for the data; printed by the build
@@ -117,6 +119,7 @@ class Config(Section):
         if not any(source.is_events for source in self.source):
             raise ValueError('no source of kind "events"; predictions need one')
         refuse(contradictions.of_settings(self.settings))
+        refuse(contradictions.of_actions(self.actions.types, self.types))
         refuse(contradictions.of_economics(self))
         for source in self.source:
             source._is_pseudonymous = self.privacy.pseudonyms
@@ -142,7 +145,13 @@ class Config(Section):
         words = {word: role for role, text in DEFAULT_TYPES.items() for word in text.split()}
         for source in self.source:
             words |= source.words
+        # What is done to users is no activity of theirs.
+        words |= {word.lower(): "other" for word in self.actions.types or ()}
         return words | {word.lower(): role for word, role in self.types.items()}
+
+    def action_words(self) -> list[str]:
+        """The words of events that are done to users: mails and the like."""
+        return self.actions.words(self.roles())
 
 
 def load(path: Path | None = None, **overrides: object) -> Config:
@@ -220,7 +229,7 @@ def _explain(error: ValidationError) -> str:
 def _keys_at(location: tuple) -> list[str]:
     sections = {
         "settings": Settings, "source": Source, "tasks": TaskSettings, "economics": Economics,
-        "privacy": Privacy, "explain": ExplainSettings,
+        "privacy": Privacy, "explain": ExplainSettings, "actions": Actions,
     }  # fmt: skip
     if not location:
         return [key for key in Config.model_fields if not Config.model_fields[key].exclude]

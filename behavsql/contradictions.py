@@ -1,7 +1,7 @@
 """Settings that are each allowed and cannot be meant together: what is said of them."""
 
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -130,6 +130,18 @@ def _moment(value: date | float) -> float:
     if not isinstance(value, datetime):
         value = datetime.combine(value, datetime.min.time())
     return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+
+
+def of_actions(actions: Iterable[str] | None, types: Mapping[str, str]) -> Iterator[str]:
+    """Each word that is an action and, by `[types]`, something that users do."""
+    roles = {word.lower(): role for word, role in types.items()}
+    for word in actions or ():
+        role = roles.get(word.lower(), "other")
+        if role != "other":
+            yield (
+                f'actions.types has "{word}", which [types] calls {role}; an action is done to a '
+                f"user, not by one: take it out of one of them"
+            )
 
 
 def of_settings(settings: "Settings") -> Iterator[str]:

@@ -35,6 +35,8 @@ def contradictions(source: "Source", name: str) -> Iterator[str]:
         for key in OF_APPS:
             if getattr(source.columns, key):
                 yield f'{name} of kind "{source.kind}" maps {key}, which kind = "app" has; set it'
+    if source.columns.propensity and source.kind not in ("events", "app"):
+        yield f'{name} of kind "{source.kind}" maps propensity, which only events have; remove it'
     if source.kind != "weblog" and "log_format" in source.model_fields_set:
         yield (
             f'{name} of kind "{source.kind}" sets log_format, which a source of kind "weblog" has; '

@@ -12,7 +12,7 @@
     raw.withheld how many rows did not enter at all, by rule (privacy/entering.py)
     raw.lines    lines of a text file that have another shape than the rest
     raw.sources  one row per source: rows, where its rows start, resolution, deduplication
-    raw.types    the source's words and their roles
+    raw.types    the source's words, their roles, and whether they are done to users: actions
     raw.bots     the user agents that are crawlers
     raw.clock    the moment from which on a time was in the future when this was read
 """
@@ -45,7 +45,7 @@ create or replace table raw.sources (
     source varchar, kind varchar, files varchar, first_rowid bigint, count_rows bigint,
     has_time_of_day boolean, has_dates boolean, dedupe varchar, since timestamp, until timestamp
 );
-create or replace table raw.types (event_type varchar, role varchar);
+create or replace table raw.types (event_type varchar, role varchar, is_action boolean);
 create or replace table raw.not_products (source varchar, item_id varchar);
 create or replace table raw.loads (
     load integer, source varchar, first_rowid bigint, first_row bigint, late_before timestamp,
@@ -72,7 +72,9 @@ def ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
 def _ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
     con.execute(_TABLES)
     con.execute("insert into raw.clock values (?)", [tomorrow()])
-    con.executemany("insert into raw.types values (?, ?)", list(config.roles().items()))
+    actions = set(config.action_words())
+    words = [(word, role, word in actions) for word, role in config.roles().items()]
+    con.executemany("insert into raw.types values (?, ?, ?)", words)
     events = [source for source in config.source if source.is_events]
     scans = {source.name: sources.scan(con, config, source) for source in config.source}
     scans = entering.entering(con, config, scans)
@@ -150,6 +152,7 @@ def _create_events(
             item_id {item}, event_type varchar, event_at timestamp, unread_at varchar, value decimal(18, 4), unread_value varchar,
             quantity decimal(18, 4), category varchar, title varchar, user_agent varchar, robot varchar,
             latitude decimal(8, 5), longitude decimal(8, 5), screen_seconds decimal(18, 3),
+            propensity double,
             attributes struct({struct}), is_user_id_lost boolean, is_item_id_lost boolean)"""
     )
 

@@ -163,7 +163,26 @@ def backtest(run: "Run", step: Step) -> int:
     return backtest.backtest(run.con, task, run.config.settings)
 
 
+def learn(run: "Run", step: Step) -> None:
+    """Learn from logged actions whom to act upon, and judge it."""
+    from behavsql.acting import steps
+
+    run.note = steps.learn(
+        run.con, run.config, lambda told: run.progress.say(f"  {step.name}: {told}")
+    )
+
+
+def weigh(run: "Run", step: Step) -> int:
+    """Ask the policy about who is there now; rows."""
+    from behavsql.acting import steps
+
+    rows, run.note = steps.weigh(run.con, run.config)
+    return rows
+
+
 VERBS = {
+    "learn": learn,
+    "weigh": weigh,
     "pretrain": pretrain,
     "embed": embed,
     "train": train,

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from behavsql import drift, shown_tables
+from behavsql.acting import tables as acting_tables
 from behavsql.config import Settings
 from behavsql.frames import Asked
 from behavsql.gains import gains
@@ -187,6 +188,7 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
     tables.prepare(con)
     shown_tables.prepare(con)
     publishing.prepare(con)
+    acting_tables.prepare(con)
     for name, type_ in _LATER_COLUMNS.items():
         table, column = name.split(".")
         con.execute(f"alter table models.{table} add column if not exists {column} {type_}")

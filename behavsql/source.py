@@ -27,6 +27,7 @@ class Columns(Section):
     latitude: str | None = None  # of an app: where, in degrees
     longitude: str | None = None
     screen_time: str | None = None  # of an app: how long the user looked at it
+    propensity: str | None = None  # of an action: the chance that it was chosen, between 0 and 1
     user_agent: str | None = None  # stays among the event's attributes too
     question: str | None = None  # of a survey with a row for each answer
     answer: str | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from behavsql.cli import ctrl_c, show
+from behavsql.cli import acting, ctrl_c, show
 from behavsql.cli.places import BUNDLED, shown
 
 from behavsql import pipeline
@@ -158,6 +158,7 @@ def _as_json(built: Built) -> dict[str, Any]:
         "steps": built.steps,
         "seconds": round(built.seconds, 3),
         "tasks": results(built.path) if is_published else [],
+        "next_action": acting.verdict(built.path) if is_published else None,
     }
 
 
@@ -179,6 +180,8 @@ def _print_summary(built: Built) -> None:
     found = results(built.path)
     for line in summary_lines(found):
         print(f"  {line}")
+    if acted := acting.verdict(built.path):
+        print(f"  {acting.line(acted)}")
     if query := _suggestion(found, built.path):
         print(f"\ntry: {query}")
 

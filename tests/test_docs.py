@@ -159,6 +159,14 @@ def test_the_readme_config_of_privacy_is_accepted(tmp_path: Path) -> None:
     assert config.load(tmp_path / "behavsql.toml").privacy.pseudonyms
 
 
+def test_the_readme_config_of_actions_is_accepted(tmp_path: Path) -> None:
+    parts = re.findall(r"<!-- config(?: actions)? -->\n```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "behavsql.toml").write_text("\n".join(parts))
+    loaded = config.load(tmp_path / "behavsql.toml")
+    assert loaded.action_words() == ["coupon", "mail"]
+    assert loaded.roles()["coupon"] == "other"
+
+
 def test_withdrawals_become_dropout_events_as_the_readme_says(tmp_path: Path) -> None:
     text = re.search(r"<!-- config courses -->\n```toml\n(.*?)```", README, re.DOTALL)[1]
     (tmp_path / "behavsql.toml").write_text(text)

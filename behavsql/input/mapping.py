@@ -40,8 +40,15 @@ def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
         "title": text(columns.title, types),
         "user_agent": text(columns.user_agent, types),
         "robot": "cast(null as varchar)",
+        "propensity": _share(columns.propensity),
         **places.columns(source),
     }
+
+
+def _share(column: str | None) -> str:
+    """A column of probabilities; what is none is missing."""
+    number = f"try_cast({identifier(column)} as double)" if column else "cast(null as double)"
+    return f"case when {number} > 0 and {number} <= 1 then {number} end" if column else number
 
 
 def text(column: str | None, types: dict[str, str]) -> str:

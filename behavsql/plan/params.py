@@ -3,6 +3,7 @@
 import duckdb
 
 from behavsql.config import Config
+from behavsql.plan.acting import NO_CAP
 from behavsql.plan.own_parts import ECONOMICS
 
 # Settings that an ingest and meta.tasks find out: parameter -> the result that holds it.
@@ -11,7 +12,7 @@ FOUND_PARAMS = {"latest_possible_at": "raw.clock", "bucket": "meta.clock"}
 
 def settings_params(config: Config) -> dict[str, object]:
     """The settings SQL files may read through `getvariable`, known before the build starts."""
-    chosen = config.settings
+    chosen, acting = config.settings, config.actions
     return {
         "session_gap": chosen.session_gap,
         "max_session": chosen.max_session,
@@ -24,6 +25,11 @@ def settings_params(config: Config) -> dict[str, object]:
         "max_per_category": chosen.max_per_category,
         "has_screen_time": any(source.columns.screen_time for source in config.source),
         ECONOMICS: config.valued(),
+        "action_horizon": acting.horizon,
+        "action_active_within": acting.active_within,
+        "action_frequency_window": acting.frequency_window,
+        "action_frequency_cap": acting.frequency_cap or NO_CAP,
+        "action_budget": acting.budget,
     }
 
 

@@ -27,6 +27,7 @@ def source_parts(config: Config) -> Parts:
     parts |= {f"types.{word}": role for word, role in config.types.items()}
     parts["settings.bots"] = config.settings.bots
     parts |= entering_parts(config)
+    parts["actions.types"] = text(config.action_words())
     return parts | {"types": digest(sorted(config.roles().items()))}
 
 

@@ -1,7 +1,7 @@
 """The steps of a build in order: what each is made from and what it reads."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 from behavsql import __version__
 from behavsql.catalog import Catalog
@@ -9,12 +9,15 @@ from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
 from behavsql.models import MODEL_SETS, MODELS, NEED_PRETRAINED, REFERENCES
 from behavsql.plan import content
+from behavsql.plan.acting import GAINS, LEARN, acting_steps
 from behavsql.plan.changes import Parts, text
 from behavsql.plan.own_parts import ECONOMICS as ECONOMICS
 from behavsql.plan.own_parts import live_parts, pretraining_parts, task_parts, tuning_parts
 from behavsql.plan.own_parts import own_parts as own_parts
 from behavsql.plan.params import FOUND_PARAMS, settings_params
 from behavsql.plan.source_parts import source_parts
+from behavsql.plan.step import Goal as Goal
+from behavsql.plan.step import Step as Step
 from behavsql.recommenders import RECOMMENDER_SETS, RECOMMENDERS
 from behavsql.recommenders import REFERENCES as OF_CHOICES
 
@@ -38,6 +41,8 @@ MADE_WITH = {
     "features.latest": "features.matrix", "features.sequences": "features.matrix",
     "features.categories": WATCH, "models.label_rates": WATCH,
     "predictions.outcomes": REMEMBER, "meta.quality": "staging.ledger",
+    "models.policies": LEARN, "models.action_effects": LEARN, "models.action_values": LEARN,
+    "models.action_propensities": LEARN,
 }  # fmt: skip
 SIMILAR_USERS = "similar_users"  # the function that reads it
 # Tables that the explaining of a task's models fills.
@@ -49,49 +54,13 @@ EXPLAINED = (
 )
 
 
-@dataclass(frozen=True)
-class Goal:
-    """Which tasks are trained, and with what; the others are scored by the models they have."""
-
-    tasks: tuple[str, ...] | None = None  # None: every task whose data or settings changed
-    models: tuple[str, ...] = ()  # instead of those of the setting `models`
-
-    def trains(self, task: str) -> bool:
-        return self.tasks is None or task in self.tasks
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing a run does. `reason` says why it must run, or may; None: it is up to date."""
-
-    name: str  # "raw.events", "staging.events", "meta.tasks", "features.matrix", "train purchase"
-    verb: (
-        str  # "ingest" | "sql" | "resolve" | "judge" | "matrix" | "train" | "score" | "present" ...
-    )
-    reads: tuple[str, ...]  # results: tables, "cutoffs.windows[churn]", "verdicts", "models[churn]"
-    parts: Parts  # of its own, see changes.py
-    file: SqlFile | None = None
-    models: tuple[str, ...] = ()  # that a training fits
-    made_by: Mapping[str, str] = field(default_factory=dict)  # what it reads -> the step behind it
-    reason: str | None = None
-    is_certain: bool = True  # False: it runs only if what it reads turns out to have changed
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """The steps that make what it reads."""
-        return tuple(dict.fromkeys(self.made_by.values()))
-
-    @property
-    def task(self) -> str:
-        """The task of a label file, a training, a scoring, a compilation or an explanation."""
-        return self.name.partition(" ")[2] or self.name.partition(".")[2]
-
-
 def all_steps(catalog: Catalog, config: Config, goal: Goal) -> list[Step]:
     """Every step with its parents, in the order in which they can be done; no reasons yet."""
-    # What `train -m` alone asked for is not in the next plan: publishing must not miss it then.
+    # What `train -m` alone asked for is not in the next plan: publishing must not miss it then; nor
+    # what `score` leaves as it is.
     is_kept = _needs_pretrained(MODEL_SETS[config.settings.models])
-    return _linked(list(_listed(catalog, config, goal)), () if is_kept else OF_PRETRAINING)
+    passing = ("learn", *(() if is_kept else OF_PRETRAINING))
+    return _linked(list(_listed(catalog, config, goal)), passing)
 
 
 def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
@@ -115,6 +84,7 @@ def _listed(catalog: Catalog, config: Config, goal: Goal) -> Iterable[Step]:
     models = [_model_step(file, config, goal) for file in asked]
     yield from _pretraining_steps(config, models)
     yield from models
+    yield from acting_steps(config, goal)
     with_numbers = [file for file in asked if file.kind != CHOICE]
     for file in with_numbers:
         yield Step(f"compile {file.name}", "compile", (f"fitted[{file.name}]",), package)
@@ -174,7 +144,7 @@ def _sql_step(file: SqlFile, catalog: Catalog, config: Config, asked: list[SqlFi
         parts["settings.max_rejected_share"] = text(config.settings.max_rejected_share)
     reads: list[str] = []
     for name in content.slices_read(file):
-        if name in (WATCH, *MADE_WITH):
+        if name in (WATCH, GAINS, *MADE_WITH):
             reads.append(MADE_WITH.get(name, name))
         elif name in EXPLAINED:
             reads += [f"explain {task.name}" for task in asked if task.kind != CHOICE]
