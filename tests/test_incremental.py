@@ -110,7 +110,8 @@ def test_only_what_changed_is_built_again(made, rows):
     # Other models: only what comes after the features.
     steps = build(_with(wider, seed=8), progress=QUIET).steps
     assert _schemas(steps) <= {
-        "train", "compile", "live", "models", "predictions", "report", "main", "publish"
+        "train", "learn", "compile", "live", "models", "predictions", "report", "main",
+        "publish",
     }  # fmt: skip
 
     # A file of another content: everything that comes out different.
