@@ -41,5 +41,5 @@ class Step:
 
     @property
     def task(self) -> str:
-        """The task of a label file, a training, a scoring or a compilation."""
+        """The task of a label file, a training, a scoring, a compilation or an explanation."""
         return self.name.partition(" ")[2] or self.name.partition(".")[2]
