@@ -253,6 +253,8 @@ class Run:
         if step.name == "staging.ledger":
             ledger.check_rejected(self.con, self.config)
             ledger.remember(self.con, self.run_id)
+        if step.name == "report.economics" and not self.config.valued():
+            self.note = "profits are NULL until [economics] says success_value and action_cost"
         return rows
 
     def _resolve(self, step: Step) -> int:
