@@ -140,6 +140,12 @@ class Config(Section):
             for task, own in told if own and (own.success_value, own.action_cost) != (None, None)
         ]  # fmt: skip
 
+    @property
+    def is_granted_unless_told(self) -> bool:
+        """What users agreed to of whom no source of consent speaks; where there is none, all do."""
+        is_asked = any(source.kind == "consent" for source in self.source)
+        return not is_asked or self.privacy.unknown_consent == "granted"
+
     def roles(self) -> dict[str, str]:
         """Word (lower case) -> role: the defaults and the sources' kinds, overruled by `[types]`."""
         words = {word: role for role, text in DEFAULT_TYPES.items() for word in text.split()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from behavsql import event_settings, fact_settings
 from behavsql.databases import address
 from behavsql.errors import nearest
+from behavsql.privacy import consents
 from behavsql.privacy import settings as privacy_settings
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 NEEDED = {"events": ("user_id", "event_at"), "items": ("item_id",), "users": ("user_id",),
           "survey": ("user_id", "event_at"), "attributes": ("valid_from",),
-          "weblog": ("user_id", "event_at"), "app": ("user_id", "event_at")}  # fmt: skip
+          "weblog": ("user_id", "event_at"), "app": ("user_id", "event_at"),
+          "consent": ("user_id", "event_at", "granted")}  # fmt: skip
 OF_DATABASES = ("url", "table", "query", "watermark")
 TEXT_ONLY = ("delimiter", "quote", "encoding", "decimal")  # what only text files have
 
@@ -65,6 +67,7 @@ def of_source(source: "Source") -> Iterator[str]:
                 f'stands in a source of kind "{kind}"'
             )
     yield from privacy_settings.contradictions(source, name)
+    yield from consents.contradictions(source, name)
     if source.decimal == source.delimiter:
         yield f'{name} sets "{source.decimal}" both as decimal and as delimiter; change one'
 

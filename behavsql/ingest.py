@@ -9,6 +9,7 @@
     raw.loads    each load: which row of its source it begins with, and what came too late in it
     raw.items, raw.users    facts about them, with the times they hold (input/facts.py)
     raw.files    the files that were read, and what was in them (arrivals.py)
+    raw.consents what users agreed to (privacy/consents.py)
     raw.withheld how many rows did not enter at all, by rule (privacy/entering.py)
     raw.lines    lines of a text file that have another shape than the rest
     raw.sources  one row per source: rows, where its rows start, resolution, deduplication
@@ -32,7 +33,7 @@ from behavsql.input.mapping import (
     in_zone,
 )
 from behavsql.input.sources import Scan
-from behavsql.privacy import entering, key, register
+from behavsql.privacy import consents, entering, key, register
 from behavsql.quoting import identifier
 from behavsql.source import Source
 
@@ -82,6 +83,8 @@ def _ingest(con: duckdb.DuckDBPyConnection, config: Config) -> int:
     for table in ("items", "users"):
         told = [source for source in config.source if fact_settings.table_of(source) == table]
         facts.load(con, table, [(source, scans[source.name]) for source in told])
+    asked = [source for source in config.source if source.kind == "consent"]
+    consents.load(con, [(source, scans[source.name]) for source in asked])
     likely = [column for column in IDS if _looks_whole(con, column, events, scans)]
     whole = _load_all_events(con, config, scans, fields, likely)
     for column in whole:
@@ -186,7 +189,9 @@ def _settle_facts(con: duckdb.DuckDBPyConnection, column: str) -> None:
     tables = [IDS[column], "not_products"] if column == "item_id" else [IDS[column]]
     same = f"cast({number} as varchar) is not distinct from {column}"
     if column == "user_id":
-        con.execute(f"update raw.users set unread_id = user_id where not ({same})")
+        tables.append("consents")
+        for table in tables:
+            con.execute(f"update raw.{table} set unread_id = user_id where not ({same})")
     for table in tables:
         con.execute(
             f"alter table raw.{table} alter {column} type bigint using "

@@ -1,5 +1,6 @@
 """The `models` schema: what was trained, how good it is, what it said, and the models themselves."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -68,7 +69,9 @@ create table if not exists models.parity (
     is_published boolean, reason varchar, count_test_rows bigint, count_edge_rows bigint,
     largest_difference double, tolerance double, count_bytes bigint, checked_at timestamp
 );
-create table if not exists models.artifacts (model_id varchar, file varchar, content blob);
+create table if not exists models.artifacts (
+    model_id varchar, file varchar, content blob, sha256 varchar
+);
 """
 
 _NOT_SHOWN = frozenset({"models", "parity", "scores"})  # have a task and a model_id too
@@ -79,6 +82,7 @@ _LATER_COLUMNS = {
     "models.is_worse_on_test": "boolean", "models.score_microseconds": "double",
     "models.count_bytes": "bigint", "models.train_from": "timestamp",
     "models.train_until": "timestamp", "features.is_kept": "boolean", "features.reason": "varchar",
+    "artifacts.sha256": "varchar",
 }  # fmt: skip
 
 
@@ -125,7 +129,9 @@ def store(
             con.executemany("insert into models.importance values (?, ?, ?, ?)", rows)
         shown_tables.store(con, task.name, model_id, one.model, asked)
         for file, content in files.items():
-            con.execute("insert into models.artifacts values (?, ?, ?)", [model_id, file, content])
+            digest = hashlib.sha256(content).hexdigest()
+            row = [model_id, file, content, digest]
+            con.execute("insert into models.artifacts values (?, ?, ?, ?)", row)
     references = [on_test[one.model.name][0] for one in trained if one.is_reference]
     is_worse = not published.is_reference and _is_worse(
         task.metric, references, on_test[published.model.name][1]

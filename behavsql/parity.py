@@ -1,5 +1,6 @@
 """Whether the stored models still say what the tables say they said."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,11 +74,17 @@ def load(
     from behavsql.calibration import Calibrator
     from behavsql.models import model_class
 
-    files = dict(
-        con.execute(
-            f"select file, content from {artifacts} where model_id = ?", [one.model_id]
-        ).fetchall()
-    )
+    cursor = con.execute(f"select * from {artifacts} where model_id = ?", [one.model_id])
+    names = [column[0] for column in cursor.description]
+    stored = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    files = {row["file"]: row["content"] for row in stored}
+    for row in stored:  # before any library reads it; earlier versions kept no sha256
+        known = row.get("sha256")
+        if known and hashlib.sha256(row["content"]).hexdigest() != known:
+            raise ModelError(
+                f"models.artifacts: {row['file']} of {one.model_id} is not the file that was stored (its "
+                f"SHA-256 is another); allowed is what the build stored. {one.again}"
+            )
     try:
         calibrator = Calibrator.from_dict(json.loads(files.pop("calibration.json")))
         return model_class(one.model).load(one.kind, files), calibrator

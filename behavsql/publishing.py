@@ -169,8 +169,8 @@ def _prove(path: Path, limits: Mapping[str, object]) -> None:
             con.execute(f"set {name} = {literal(value)}")
         for view, error in broken_views(con):
             raise WarehouseError(
-                f"{view}: the view cannot be selected: {error}. "
-                f"The published file was left as it is."
+                f"{view}: the view cannot be selected: {error.rstrip('.')}; allowed are views that "
+                f"answer. Mend it, or build again: the published file was left as it is."
             )
         con.execute("checkpoint")
 

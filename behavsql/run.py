@@ -31,6 +31,7 @@ from behavsql.plan import Cause, records
 from behavsql.plan.records import History, Record
 from behavsql.plan.results import Results, is_before_models
 from behavsql.plan.steps import NOT_UNDONE, OF_MODELS, TELLS, Step, own_parts
+from behavsql.privacy.register import build_audit
 from behavsql.progress import Line, Progress
 from behavsql.publishing import publish
 from behavsql.quoting import identifier
@@ -323,6 +324,7 @@ class Run:
                 self.progress.say(f"  {told}")
             with self._transaction():  # one instead of hundreds
                 generated.build_lineage(self.con, self.steps)
+                build_audit(self.con, self.warehouse)
                 describe.comment_tables(self.con)
                 generated.build_columns(self.con)
             damaged = publish(self.warehouse, self.con, self.config.settings.publish_mode)

@@ -31,6 +31,8 @@ class Columns(Section):
     user_agent: str | None = None  # stays among the event's attributes too
     question: str | None = None  # of a survey with a row for each answer
     answer: str | None = None
+    purpose: str | None = None  # of consent: what for, and whether it is given
+    granted: str | None = None
     valid_from: str | None = None  # of facts: from when to when they hold
     valid_to: str | None = None
 
@@ -58,7 +60,7 @@ class Source(Section):
     table: str | None = Field(None, min_length=1)  # or `query`
     query: str | None = Field(None, min_length=1)
     watermark: str | None = Field(None, min_length=1)  # a column that grows: only new rows are read
-    kind: Literal["events", "items", "users", "survey", "attributes", "weblog", "app"] = "events"
+    kind: Literal["events", "items", "users", "survey", "attributes", "weblog", "app", "consent"] = "events"
     shape: Literal["ga4", "snowplow", "segment"] | None = None  # an export whose columns are known
     log_format: str = "combined"  # of a web log; "common", or nginx's own words for it
     format: Literal["auto", "csv", "parquet", "json"] = "auto"

@@ -2,6 +2,7 @@
 
 warehouse/behaviour.duckdb      what people open; replaced whole (publishing.py), never written in place
 warehouse/inbox.parquet         all that was ever inserted into live.inbox (inbox.py); there is no other copy
+warehouse/privacy.json          who was forgotten, as tombstones (privacy/register.py); no other copy either
 warehouse/.work/build.duckdb    the state that builds go on from
 warehouse/.work/raw.duckdb      the input as it was read; never published
 warehouse/.work/versions/       the last published files, for going back; named by when (mtime, ns)

@@ -52,7 +52,9 @@ from behavsql.quoting import identifier, literal
 FOLDER = Path(__file__).parent / "sql_cases"
 DAYS = "sessions.user_days"
 # What features read is often made of two tables that say more: a case may give those instead.
-DERIVED = ("sessions.user_totals", "sessions.user_events", "cutoffs.known_days")
+DERIVED = (
+    "sessions.user_totals", "sessions.user_events", "cutoffs.known_days", "staging.source_counts",
+)  # fmt: skip
 _NUMBER = re.compile(r"(INTEGER|BIGINT|HUGEINT|DOUBLE|DECIMAL\(\d+,\d+\))(\[\])?")
 _EVENTS = """
     select 1 as user, 'a' as item, word as type, 2.5 as price, 'toys' as category, 'Ball' as title,

@@ -156,7 +156,8 @@ def test_the_readme_config_is_accepted(tmp_path: Path) -> None:
 def test_the_readme_config_of_privacy_is_accepted(tmp_path: Path) -> None:
     text = re.search(r"<!-- privacy -->\n```toml\n(.*?)```", README, re.DOTALL)[1]
     (tmp_path / "behavsql.toml").write_text(text)
-    assert config.load(tmp_path / "behavsql.toml").privacy.pseudonyms
+    loaded = config.load(tmp_path / "behavsql.toml")
+    assert loaded.privacy.pseudonyms and loaded.source[1].kind == "consent"
 
 
 def test_the_readme_config_of_actions_is_accepted(tmp_path: Path) -> None:

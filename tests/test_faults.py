@@ -3,6 +3,8 @@
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -153,3 +155,26 @@ def test_a_hundred_builds_and_scorings_killed_with_readers_attached(tmp_path):
         slaughter.prepare((1, 0))
         _kill_often(slaughter, 110, asked)
     assert min(slaughter.counts["old"], slaughter.counts["new"]) >= 10
+
+
+@pytest.mark.parametrize("megabytes", [1, 5])
+def test_a_disk_that_is_full_leaves_what_was_published_and_is_said(tmp_path, megabytes):
+    """By a limit on files, met by the raw file or by the build file; then there is room again."""
+    write_project(tmp_path, clickstream(120, 60, seed=4))
+    warehouse = Warehouse(tmp_path / "warehouse")
+    with Commands() as commands:
+        switch(tmp_path, 0)
+        commands.run(tmp_path, "build", "-q")
+        before, run = digest(warehouse.published), marker(warehouse.published)
+        switch(tmp_path, 1)
+        code = (
+            f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({megabytes} << 20,) * 2); "
+            "from behavsql.cli.main import app; app(['build', '-q'])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1 and "there is no room to write" in done.stderr, done.stderr
+        assert digest(warehouse.published) == before
+        commands.run(tmp_path, "build", "-q")
+    assert marker(warehouse.published) > run

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,3 +238,22 @@ def test_a_process_killed_before_any_call_leaves_the_old_version_or_the_new_one(
         versions.append(_check(warehouse, reader, (number, called[number])))
         reader.close()
     assert versions == sorted(versions) and set(versions) == {3, 4}
+
+
+def test_a_clock_that_jumps_mixes_no_versions_up(template, tmp_path, monkeypatch):
+    """Ten years ahead, twenty back, and right again: versions stay in the order of their builds."""
+    warehouse, copy = _copy(template, tmp_path / "warehouse"), shutil.copyfile
+    for run, years in enumerate((10, -20, 0, -30), 4):
+        with warehouse.locked(), monkeypatch.context() as patch:
+            now = time.time() + years * 365 * 86_400
+
+            def copied(source: Path, to: Path, now: float = now) -> None:
+                copy(source, to)
+                os.utime(to, (now, now))
+
+            patch.setattr(shutil, "copyfile", copied)
+            warehouse.build.unlink()
+            _database(warehouse.build, run)
+            publishing.put(warehouse, warehouse.build, "0640")
+        assert _version(warehouse.published) == run
+        assert [_version(path) for path in warehouse.kept_versions()] == [run - 1, run - 2, run - 3]

@@ -30,7 +30,7 @@ def screen(con: duckdb.DuckDBPyConnection, warehouse: Warehouse, table: str) -> 
     with key.installed(con, secret):
         gone = con.execute(
             f"delete from {table} where user_id in (select user_id from (select distinct user_id "
-            f"from {table}) where {is_forgotten('user_id', register.tombstones)})"
+            f"from {table}) where {is_forgotten(('user_id', key.sql_pseudonym('user_id')), register.tombstones)})"
         ).fetchall()[0][0]  # fmt: skip
         if register.has_pseudonyms:
             con.execute(

@@ -4,7 +4,7 @@ They are told from the sources as they are read and stand in no file of ours, no
 rows; raw.withheld counts them. Rows of a source are numbered without them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import duckdb
@@ -13,6 +13,7 @@ from behavsql.clock import tomorrow
 from behavsql.config import Config
 from behavsql.errors import SourceError
 from behavsql.input import landed, mapping, refused_lines, sources
+from behavsql.input.identities import PREFIX
 from behavsql.input.sources import Scan
 from behavsql.privacy import key
 from behavsql.privacy.register import Register
@@ -39,8 +40,11 @@ def entering(
     since = oldest(con, config, scans, latest)
     for name, scan in scans.items():
         source, rules = told[name], {}
-        if is_anybody and source.columns.user_parts:
-            user = mapping.user_id(source, scan.types)
+        if is_anybody:
+            is_event = source.is_events
+            user = mapping.event_columns(source, scan.types)["user_id"] if is_event else (
+                mapping.user_id(source, scan.types)
+            )  # fmt: skip
             rules[FORGOTTEN] = f"coalesce({user} in (select user_id from {GONE}), false)"
         if since and source.is_events:
             at, _ = mapping.moment(source, source.columns.event_at, scan.types)
@@ -96,25 +100,35 @@ def _find_forgotten(
     con.execute(f"create or replace temp table {GONE} (user_id varchar)")
     tombstones = Register.read(Warehouse(config.warehouse)).tombstones
     for source in config.source if tombstones else ():
-        if source.name in scans and source.columns.user_parts:
-            scan, is_landed = scans[source.name], bool(source.url) and source.is_pseudonymous
-            parts = source.columns.user_parts[:1] if is_landed else source.columns.user_parts
-            is_made = source.is_pseudonymous and not is_landed
+        scan = scans.get(source.name)
+        for name, made, ids in named(source, scan.types) if scan else ():
             found = _asked(
                 con, source, scan,
-                f"select {key.sql_pseudonym('id') if is_made else 'id'} from (select distinct "
-                f"{mapping.user_key(parts, scan.types)} as id from {scan.relation}) "
-                f"where {is_forgotten('id', tombstones)}",
+                f"select {made} from (select distinct {name} as id from {scan.relation}) "
+                f"where {is_forgotten(ids, tombstones)}",
             )  # fmt: skip
             if found:
                 con.executemany(f"insert into {GONE} values (?)", found)
     return bool(con.execute(f"select 1 from {GONE} limit 1").fetchall())
 
 
-def is_forgotten(user: str, tombstones: list[str]) -> str:
-    """The condition that a user, an id in SQL, has a tombstone: by this id or by its pseudonym."""
+def named(source: Source, types: Mapping[str, str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(what names a user in the source, what the warehouse makes of that `id`, what a tombstone may be of)."""
+    parts, is_landed = source.columns.user_parts, bool(source.url) and source.is_pseudonymous
+    hashed, is_made = key.sql_pseudonym("id"), source.is_pseudonymous and not is_landed
+    if parts:
+        name = mapping.user_key(parts[:1] if is_landed else parts, types)
+        yield name, hashed if is_made else "id", ("id", hashed)
+    if anonymous := source.columns.anonymous_id:
+        name, prefix = mapping.text(anonymous, types), f"{literal(PREFIX)} || "
+        made = prefix + (hashed if is_made and anonymous not in source.coarsen else "id")
+        yield name, made, (f"{prefix}id", prefix + hashed)
+
+
+def is_forgotten(ids: Sequence[str], tombstones: Sequence[str]) -> str:
+    """The condition that one of these, all SQL of what one user may be called, has a tombstone."""
     listed = f"(select unnest({literal(tombstones)}))"
-    told = [f"{key.sql_tombstone(one)} in {listed}" for one in (user, key.sql_pseudonym(user))]
+    told = [f"{key.sql_tombstone(one)} in {listed}" for one in ids]
     return f"coalesce({' or '.join(told)}, false)"
 
 

@@ -11,8 +11,7 @@ import duckdb
 
 from behavsql.config import Config
 from behavsql.input import mapping
-from behavsql.privacy import columns, key, register
-from behavsql.privacy.entering import is_forgotten
+from behavsql.privacy import columns, entering, key, register
 from behavsql.quoting import identifier
 from behavsql.source import Source
 from behavsql.warehouse import Warehouse
@@ -28,7 +27,7 @@ class Screen:
         self.source = source
         self.key = register.key_of(config)
         known = register.Register.read(Warehouse(config.warehouse))
-        self.tombstones = known.tombstones if source.columns.user_parts else []
+        self.tombstones = known.tombstones
 
     @property
     def asked(self) -> list[object]:
@@ -61,12 +60,11 @@ class Screen:
 
     def leave_out(self, con: duckdb.DuckDBPyConnection, chunk: str) -> int:
         """Take the rows of forgotten users out of a table of rows to be landed; how many these were."""
-        if not self.tombstones:
-            return 0
-        parts = self.source.columns.user_parts
+        gone = 0
         types = {row[0]: row[1] for row in con.execute(f"describe from {chunk}").fetchall()}
-        user = mapping.user_key(parts[:1] if self.source.is_pseudonymous else parts, types)
-        return con.execute(
-            f"delete from {chunk} where {user} in (select id from (select distinct {user} as id "
-            f"from {chunk}) where {is_forgotten('id', self.tombstones)})"
-        ).fetchall()[0][0]
+        for name, _, ids in entering.named(self.source, types) if self.tombstones else ():
+            gone += con.execute(
+                f"delete from {chunk} where {name} in (select id from (select distinct {name} as id "
+                f"from {chunk}) where {entering.is_forgotten(ids, self.tombstones)})"
+            ).fetchall()[0][0]
+        return gone

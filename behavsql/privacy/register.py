@@ -13,6 +13,8 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import duckdb
+
 from behavsql.config import Config
 from behavsql.database_file import PRIVATE, sync
 from behavsql.errors import ConfigError, WarehouseError
@@ -104,3 +106,15 @@ def note_key(config: Config) -> None:
     if told != (register.key, register.has_pseudonyms):
         register.key, register.has_pseudonyms = told
         register.write(warehouse)
+
+
+def build_audit(con: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
+    """Write `meta.forgotten`: the audit, for people to ask."""
+    con.execute(
+        "create or replace table meta.forgotten "
+        "(forgotten_at timestamp, count_users bigint, count_rows bigint, models varchar)"
+    )
+    names = ("forgotten_at", "count_users", "count_rows", "models")
+    rows = [[entry[name] for name in names] for entry in Register.read(warehouse).audit]
+    if rows:
+        con.executemany("insert into meta.forgotten values (?, ?, ?, ?)", rows)

@@ -1,11 +1,12 @@
 -- purpose: the first cleaning rule that a raw event breaks; NULL for a good one
--- version: 3
+-- version: 4
 create or replace macro rejection_rule(
     user_id, bot, robot, event_at, unread_at, unread_value, role, value, quantity, is_late,
-    earliest_at, latest_at, since, until, max_value, max_quantity
+    earliest_at, latest_at, since, until, max_value, max_quantity, is_granted
 ) as
     case
         when user_id is null then 'missing_user'
+        when not is_granted then 'no_consent'
         when bot is not null then 'bot'
         when robot is not null then 'bot_behaviour'
         when unread_at is not null then 'unparsable_time'

@@ -1,10 +1,11 @@
 -- purpose: every usable event once, typed, in UTC, sorted by user and time
 -- grain:   user_id, event_id
--- inputs:  raw.events, raw.types, raw.sources, raw.not_products, raw.bots, staging.repeats
--- params:  min_date, latest_possible_at, max_value, max_quantity
+-- inputs:  raw.events, raw.types, raw.sources, raw.not_products, raw.bots, staging.repeats,
+--          staging.consents
+-- params:  min_date, latest_possible_at, max_value, max_quantity, is_granted_unless_told
 -- check:   user_id is not null and event_at is not null
 -- check:   role is not null and previous_at <= event_at
--- version: 4
+-- version: 5
 with
 
 accepted as (
@@ -22,6 +23,9 @@ accepted as (
     inner join raw.sources as sources on sources.source = events.source
     left join raw.types as types on types.event_type = lower(events.event_type)
     left join raw.bots as bots on bots.user_agent = events.user_agent
+    left join staging.consents as consents
+        on consents.user_id = events.user_id and consents.purpose = 'prediction'
+        and events.event_at >= consents.from_at and events.event_at < consents.until_at
     left join raw.not_products as not_products
         on not_products.source = events.source and not_products.item_id = events.item_id
     where rejection_rule(
@@ -30,7 +34,8 @@ accepted as (
         events.is_late,
         case when sources.has_dates then getvariable('min_date') end,
         case when sources.has_dates then getvariable('latest_possible_at') end,
-        sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
+        sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity'),
+        coalesce(consents.is_granted, getvariable('is_granted_unless_told'))
     ) is null and events.raw_row not in (select raw_row from staging.repeats)
 ),
 
@@ -67,16 +72,7 @@ placed as (
 )
 
 select
-    user_id,
-    event_id,
-    item_id,
-    event_type,
-    role,
-    event_at,
-    previous_at,
-    value,
-    quantity,
-    source,
+    user_id, event_id, item_id, event_type, role, event_at, previous_at, value, quantity, source,
     raw_row,
 from placed
 where previous_at is distinct from event_at or previous_fingerprint is distinct from fingerprint

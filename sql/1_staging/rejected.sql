@@ -1,10 +1,11 @@
 -- purpose: every input row that did not become an event, with the rule it broke
 -- grain:   source, source_row, rule
--- inputs:  raw.events, raw.sources, raw.types, raw.bots, raw.lines, staging.unused_facts, staging.events
--- params:  min_date, latest_possible_at, max_value, max_quantity
+-- inputs:  raw.events, raw.sources, raw.types, raw.bots, raw.lines, staging.unused_facts,
+--          staging.unused_consents, staging.consents, staging.events
+-- params:  min_date, latest_possible_at, max_value, max_quantity, is_granted_unless_told
 -- check:   rule is not null and reason is not null
 -- scope:   global
--- version: 3
+-- version: 4
 with
 
 judged as (
@@ -17,12 +18,16 @@ judged as (
             events.is_late,
             case when sources.has_dates then getvariable('min_date') end,
             case when sources.has_dates then getvariable('latest_possible_at') end,
-            sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
+            sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity'),
+            coalesce(consents.is_granted, getvariable('is_granted_unless_told'))
         ) as rule,
     from raw.events as events
     inner join raw.sources as sources on sources.source = events.source
     left join raw.types as types on types.event_type = lower(events.event_type)
     left join raw.bots as bots on bots.user_agent = events.user_agent
+    left join staging.consents as consents
+        on consents.user_id = events.user_id and consents.purpose = 'prediction'
+        and events.event_at >= consents.from_at and events.event_at < consents.until_at
 ),
 
 refused as (
@@ -32,6 +37,7 @@ refused as (
         coalesce(rule, 'duplicate') as rule,
         case coalesce(rule, 'duplicate')
             when 'missing_user' then 'no user id'
+            when 'no_consent' then 'the user has not agreed to prediction'
             when 'bot' then 'a crawler: ' || user_agent
             when 'bot_behaviour' then 'a program: ' || robot
             when 'unparsable_time' then 'not a time: ' || unread_at
@@ -55,6 +61,8 @@ refused as (
 select source, source_row, rule, reason from refused
 union all
 select source, source_row, rule, reason from staging.unused_facts
+union all
+select source, source_row, rule, reason from staging.unused_consents
 union all
 select source, source_row, 'malformed_line' as rule, reason from raw.lines
 order by source, source_row

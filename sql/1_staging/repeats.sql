@@ -1,9 +1,9 @@
 -- purpose: rows inserted into live.inbox that tell again what an earlier usable row told
 -- grain:   raw_row
--- inputs:  raw.events, raw.types, raw.sources, raw.bots
--- params:  min_date, latest_possible_at, max_value, max_quantity
+-- inputs:  raw.events, raw.types, raw.sources, raw.bots, staging.consents
+-- params:  min_date, latest_possible_at, max_value, max_quantity, is_granted_unless_told
 -- scope:   global
--- version: 2
+-- version: 3
 with
 
 inserted as (
@@ -28,13 +28,17 @@ usable as (
     inner join raw.sources as sources on sources.source = events.source
     left join raw.types as types on types.event_type = lower(events.event_type)
     left join raw.bots as bots on bots.user_agent = events.user_agent
+    left join staging.consents as consents
+        on consents.user_id = events.user_id and consents.purpose = 'prediction'
+        and events.event_at >= consents.from_at and events.event_at < consents.until_at
     where rejection_rule(
         events.user_id, bots.user_agent, events.robot, events.event_at, events.unread_at,
         events.unread_value, coalesce(types.role, 'action'), events.value, events.quantity,
         events.is_late,
         case when sources.has_dates then getvariable('min_date') end,
         case when sources.has_dates then getvariable('latest_possible_at') end,
-        sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity')
+        sources.since, sources.until, getvariable('max_value'), getvariable('max_quantity'),
+        coalesce(consents.is_granted, getvariable('is_granted_unless_told'))
     ) is null
 ),
 

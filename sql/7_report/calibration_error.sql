@@ -1,9 +1,9 @@
 -- purpose: how far predicted rates are from observed ones: on the whole, and at worst
 -- grain:   task, model
 -- inputs:  report.calibration
--- check:   expected_calibration_error <= maximum_calibration_error + 1e-12
+-- check:   expected_calibration_error <= maximum_calibration_error + 1e-9
 -- scope:   global
--- version: 1
+-- version: 2
 -- Source: Naeini, Cooper and Hauskrecht 2015, over groups of equally many questions.
 select
     task,
