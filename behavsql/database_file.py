@@ -42,10 +42,11 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise _explanation(path, error) from None
+        raise explanation(path, error) from None
 
 
-def _explanation(path: Path, error: duckdb.Error) -> WarehouseError:
+def explanation(path: Path, error: duckdb.Error) -> WarehouseError:
+    """What DuckDB says of a file in our words: LockedError, or DamagedError where it will not pass."""
     first = str(error).strip().splitlines()[0].rstrip(".!")
     holder = _HOLDER.search(first)
     who = f" ({os.path.basename(holder[1])}, PID {holder[2]})" if holder else ""

@@ -19,7 +19,14 @@ from pathlib import Path
 import duckdb
 
 from behavsql.config import INBOX, Config
-from behavsql.database_file import PRIVATE, DamagedError, keeping_writers_out, open_file, sync
+from behavsql.database_file import (
+    PRIVATE,
+    DamagedError,
+    explanation,
+    keeping_writers_out,
+    open_file,
+    sync,
+)
 from behavsql.errors import LockedError, WarehouseError
 from behavsql.privacy import archive
 from behavsql.privacy.key import FORM
@@ -190,7 +197,8 @@ def _find(con: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> int:
             f"with ({_NAMES}). Give them back their names and types."
         ) from None
     except duckdb.Error as error:
-        raise DamagedError(f"live.inbox: cannot be read: {_first(error)}") from None
+        # A disk that does not answer is no damage: the file, put aside for it, would keep the rows.
+        raise explanation(warehouse.published, error) from None
     archive.screen(con, warehouse, "inserted")
     _read_archive(con, warehouse.inbox)
     con.execute(
