@@ -1,11 +1,11 @@
 -- purpose: what to do about each user now, by the policy that the log speaks for, and within the rules
 -- grain:   user_id
--- inputs:  models.action_gains, models.policies, actions.states
--- params:  action_budget, action_frequency_cap
+-- inputs:  models.action_gains, models.policies, actions.states, staging.consents
+-- params:  action_budget, action_frequency_cap, is_granted_unless_told
 -- check:   low <= expected_gain and expected_gain <= high
 -- check:   not is_recommended or score > 0
 -- scope:   global
--- version: 1
+-- version: 2
 -- Every rule is a line of `ruled`; another one belongs there, and into `reason`.
 with
 
@@ -18,13 +18,17 @@ best as (
 ruled as (
     select
         best.*,
-        best.score > 0 as is_worth_it,
+        coalesce(consents.is_granted, getvariable('is_granted_unless_told')) as is_agreed_to,
+        best.score > 0 and is_agreed_to as is_worth_it,
         states.count_actions_in_window < getvariable('action_frequency_cap') as is_below_cap,
         states.count_actions_in_window as count_received,
     from best
     inner join actions.states as states
         on states.user_id = best.user_id
         and states.cutoff_at = best.cutoff_at
+    left join staging.consents as consents
+        on consents.user_id = best.user_id and consents.purpose = 'marketing'
+        and best.cutoff_at >= consents.from_at and best.cutoff_at < consents.until_at
 ),
 
 ranked as (
@@ -60,6 +64,7 @@ select
     is_policy_recommended and is_worth_it and is_below_cap and place <= count_affordable
         as is_recommended,
     case
+        when not is_agreed_to then 'has not agreed to marketing'
         when not is_worth_it then 'nothing to be gained'
         when not is_below_cap then 'received ' || cast(count_received as integer) || ' lately'
         when place > count_affordable then 'beyond the budget'
