@@ -14,6 +14,7 @@ from behavsql.compile import registry
 from behavsql.config import Config
 from behavsql.database_file import DamagedError, open_file, reading
 from behavsql.errors import ConfigError, SourceError, SqlFileError, WarehouseError, nearest
+from behavsql.explain import checking
 from behavsql.interrupts import interruptible
 from behavsql.models import MODEL_SETS
 from behavsql.plan import Step
@@ -186,7 +187,9 @@ def _models(
         if one.task not in outdated:
             found += parity.compare_scores(con, one, config.settings)
         # Functions are held against the predictions, as far as these are right.
-        found += [*parity.compare_predictions(con, one)] or [*parity.compare_functions(con, one)]
+        found += [*parity.compare_predictions(con, one)] or [
+            *parity.compare_functions(con, one), *checking.compare(con, one)
+        ]  # fmt: skip
     left_out = f"; not compared, out of date: {', '.join(outdated)}" if outdated else ""
     return f"{counted(len(published), 'published model')}{left_out}", found
 

@@ -9,6 +9,8 @@ import pytest
 from clickstream import clickstream
 from conftest import prebuilt, project
 
+from behavsql import parity
+from behavsql.explain import checking
 from behavsql.pipeline import build, dry_run, score, train
 from behavsql.progress import Progress
 
@@ -131,6 +133,21 @@ def test_a_new_training_is_explained_and_the_other_task_stays(made, ask):
     after = dict(ask("select task, explained_at from models.explanations"))
     assert after["churn"] > before["churn"] and after["purchase"] == before["purchase"]
     assert ask(ADDED)[0][1] < 1e-9
+
+
+def test_reasons_that_were_changed_are_found(made):
+    with duckdb.connect(str(made.warehouse / ".work/build.duckdb")) as con:
+        one = next(one for one in parity.published_models(con) if one.task == "purchase")
+        assert [*checking.compare(con, one)] == []
+        con.execute(
+            "update predictions.reasons set contribution = 2 where rank = 0 and task = 'purchase'"
+        )
+        (found,) = checking.compare(con, one)
+        con.execute("drop table predictions.reasons")
+        assert [*checking.compare(con, one)] == []
+    assert found.startswith(
+        "predictions.reasons: those of purchase do not add up to the score for "
+    )
 
 
 def test_no_reasons_are_written_where_none_are_asked_for(tmp_path):
