@@ -3,8 +3,9 @@
 -- inputs:  report.signals
 -- check:   advice in ('nothing', 'rescore', 'retrain', 'look at the data')
 -- scope:   global
--- version: 1
--- The first that applies is said: broken data explains bad predictions, not the other way round.
+-- version: 2
+-- The first that applies is said: broken data explains bad predictions, not the other way round. Where
+-- no answers came in since, a training would end where the last one did.
 with
 
 judged as (
@@ -48,12 +49,13 @@ select
     model,
     case
         when data_reason is not null then 'look at the data'
-        when retrain_reason is not null then 'retrain'
+        when retrain_reason is not null and unseen_days > 0 then 'retrain'
         when rescore_reason is not null then 'rescore'
         else 'nothing'
     end as advice,
     coalesce(
-        data_reason, retrain_reason, rescore_reason,
+        data_reason, if(unseen_days > 0, retrain_reason, null), rescore_reason,
+        retrain_reason || '; but no answers have come in since that it could learn from',
         format('users and scores are like those it learned from and was tested on (PSI {:.2f} and '
             '{:.2f})', coalesce(weighted_psi, 0), coalesce(score_psi, 0))
     ) as reason,

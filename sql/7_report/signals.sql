@@ -4,12 +4,12 @@
 --          report.score_drift, report.scoreboard, report.label_drift, report.quality
 -- check:   unseen_days >= 0
 -- scope:   global
--- version: 2
+-- version: 3
 with
 
 published as (
     select
-        models.task, models.model, models.version, models.train_from, models.train_until,
+        models.task, models.model, models.version as model_version, train_from, train_until,
         max(scores.cutoff_at) filter (where scores.split = 'test') as test_until,
         max(scores.cutoff_at) filter (where scores.split = 'latest') as scored_as_of,
     from models.models as models
@@ -51,8 +51,7 @@ refused as (
 ),
 
 newest_rate as (
-    select
-        rates.task, any_value(train_mean) as rate_train,
+    select rates.task, any_value(train_mean) as rate_train,
         max_by(deviations, cutoff_at) as rate_deviations,
         max_by(label_mean, cutoff_at) as rate_newest,
     from report.label_drift as rates
@@ -61,21 +60,21 @@ newest_rate as (
 )
 
 select
-    published.* exclude (version, train_from, train_until), published.version as model_version,
+    published.* exclude (train_from, train_until),
     drifted.* exclude (task), judged.* exclude (task, model, model_version),
-    newest_rate.* exclude (task), refused.*, clock.as_of,
-    score_drift.psi as score_psi, score_drift.status as score_status,
+    newest_rate.* exclude (task), refused.*, clock.as_of, score_drift.psi as score_psi,
+    score_drift.status as score_status,
     days_between(published.train_from, published.train_until) as train_days,
-    -- Answers that have come in since, and that no model has seen.
-    greatest(days_between(test_until, clock.complete_until) - tasks.horizon_days, 0) as unseen_days,
+    -- Whole steps of the grid whose answers came in since.
+    every_days * greatest(
+        floor((days_between(test_until, complete_until) - horizon_days) / every_days), 0
+    ) as unseen_days,
 from published
-inner join meta.tasks as tasks
-    on tasks.task = published.task and tasks.kind is distinct from 'choice'
+inner join meta.tasks as tasks on tasks.task = published.task and kind is distinct from 'choice'
 cross join (meta.clock as clock cross join refused)
 left join drifted on drifted.task = published.task
 left join report.score_drift as score_drift on score_drift.task = published.task
 left join judged
-    on (judged.task, judged.model, judged.model_version)
-        = (published.task, published.model, published.version)
+    on judged.task = published.task and judged.model_version = published.model_version
 left join newest_rate on newest_rate.task = published.task
 order by published.task
