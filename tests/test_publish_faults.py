@@ -215,7 +215,9 @@ def test_any_call_that_fails_leaves_a_whole_file_and_a_clear_error(
                 assert "; allowed " in told and "unexpected" not in told, (name, told)
             versions.append(_check(warehouse, reader, (number, name)))
         shutil.rmtree(warehouse.folder)
-    assert versions == sorted(versions) and set(versions) == {3, 4}
+    # A link that cannot be made is a copy: publishing goes on.
+    told = [one for one, name in zip(versions, called, strict=True) if name != "os.link"]
+    assert told == sorted(told) and set(told) == {3, 4}
 
 
 def test_a_process_killed_before_any_call_leaves_the_old_version_or_the_new_one(
