@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from actions_data import ACTIONS, DEAF, SHOP, Process, decisions
+from actions_data import ACTIONS, SHOP, Process, decisions
 
 from behavsql.acting.decisions import Decisions
 from behavsql.policies import POLICIES, POLICY_SETS, REFERENCES, policy_class
@@ -15,13 +15,13 @@ DISCOUNT = 0.9
 
 
 @cache
-def shop_log(process: str = "SHOP") -> tuple[Decisions, np.ndarray]:
-    return {"SHOP": SHOP, "DEAF": DEAF}[process].log(users=6_000, moments=12)
+def shop_log() -> tuple[Decisions, np.ndarray]:
+    return SHOP.log(users=6_000, moments=12)
 
 
 @cache
-def fitted(name: str, process: str = "SHOP") -> Policy:
-    return policy_class(name)(seed=3, threads=1, discount=DISCOUNT).fit(shop_log(process)[0])
+def fitted(name: str) -> Policy:
+    return policy_class(name)(seed=3, threads=1, discount=DISCOUNT).fit(shop_log()[0])
 
 
 def does(policy: Policy, process: Process) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_a_stored_policy_says_the_same(name):
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_same_seed_is_the_same_policy(name):
-    log = shop_log()[0].rows(shop_log()[0].users < 1_500)
+    log = shop_log()[0].rows(shop_log()[0].users < 800)
     made = [policy_class(name)(seed=3, threads=1, discount=DISCOUNT).fit(log) for _ in range(2)]
     np.testing.assert_array_equal(*(policy.gains(log) for policy in made))
 
