@@ -23,8 +23,9 @@ def trained(run: "Run") -> set[str]:
 
 def train(run: "Run", step: Step) -> None:
     """Fit the step's models; what they are asked about now is scored too."""
-    from behavsql import train
+    from behavsql import model_tables, train
 
+    model_tables.prepare(run.con)  # of a warehouse of before, whose matrix is not made anew
     budget = _budget(run)
     task = next(task for task in tasks.ready(run.con) if task.name == step.task)
     digests = learned.digests(run.steps, task.name)
