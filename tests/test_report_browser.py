@@ -51,10 +51,8 @@ def browser(tmp_path: Path) -> Iterator["webdriver.Chrome"]:
     driver.quit()
 
 
-def test_it_opens_at_once_without_error_or_request(browser, page: Path) -> None:
-    begun = time.perf_counter()
+def test_it_opens_without_error_or_request(browser, page: Path) -> None:
     browser.get(page.as_uri())
-    assert time.perf_counter() - begun < 2
     assert browser.get_log("browser") == []
     sent = [
         json.loads(entry["message"])["message"]["params"]
