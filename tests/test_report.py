@@ -180,6 +180,7 @@ def test_slices_thresholds_drift_and_advice_are_shown() -> None:
         "report__confusion": "select 'purchase' as task, 'lightgbm' as model, 'stored' as rule, .3 as threshold, 1234 as count_true_positives, 3 as count_false_positives, 50 as count_false_negatives, 4321 as count_true_negatives, .9 as precision, .8 as recall, null::double as profit",
         "report__drift": "select 'purchase' as task, 'count_orders_30d' as feature, 0.31 as psi, 0.0 as psi_missing, 0.0 as psi_category, 0.31 as psi_shape, 0.2 as importance, 'shifted' as status",
         "report__score_drift": "select 'purchase' as task, 0.2 as mean_test, 0.3 as mean_latest, 0.12 as psi, 'moderate' as status",
+        "main__model_card": "select 'purchase' as task, 'to rank users' as intended_use, 'to decide alone' as not_intended_use, 'it learned from 90 days' as limits, 1234 as count_train_rows, 17 as count_features, timestamp '2023-01-01' as train_from, timestamp '2023-12-31' as train_until, 'Oslo' as weakest_slice, 0.61 as weakest_slice_auc",
         "report__advice": "select 'purchase' as task, 'retrain' as advice, 'users changed' as reason, 'behavsql train -t purchase' as command",
         "report__stability": f"select 'purchase' as task, 'lightgbm' as model, timestamp '{AS_OF}' - interval (7 * i) days as cutoff_at, 'log_loss' as metric, .4 as value, .3 as low, .5 as high, 100 as count_questions, .2 as predicted_mean, .2 as observed_mean from range(3) as t(i)",
     }  # fmt: skip
@@ -187,8 +188,13 @@ def test_slices_thresholds_drift_and_advice_are_shown() -> None:
     assert problems(page) == []
     for key in ("slice-city", "thresholds", "drift", "stability"):
         assert f'id="purchase-{key}-title"' in page, key
-    assert "number of orders in the last 30 days" in page and "1 of the 1 features it looks at have shifted" in page
+    assert (
+        "number of orders in the last 30 days" in page
+        and "1 of the 1 features it looks at have shifted" in page
+    )
     assert "retrain: users changed. Run behavsql train -t purchase." in page
+    assert "To decide alone." in page and "Oslo: ROC AUC 0.610." in page
+    assert "1,234 answers and 17 features, asked from 1 Jan 2023 to 31 Dec 2023." in page
     assert "Rome" in page and "Bonn" not in page and "too few users or answers: 2 groups." in page
     assert ">&lt;10</td>" in page and ">1,234</td>" in page and ">3</td>" not in page
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from behavsql.reporting import change, following, groups, quality, value, why, words
+from behavsql.reporting import card, change, following, groups, quality, value, why, words
 from behavsql.reporting.blocks import Heading, Prose, Section, grid_of
 from behavsql.reporting.context import Context, Task
 
@@ -16,6 +16,7 @@ PARTS: list[tuple[str, str, Callable[[Context, Task], list], str]] = [
     ("What does it go by?", "why", why.blocks, ""),
     ("For whom is it good?", "groups", groups.blocks, ""),
     ("Does it still hold?", "still", change.blocks, ""),
+    ("What may it be used for?", "card", card.blocks, ""),
 ]
 
 
