@@ -89,7 +89,8 @@ def broken(
             count += 1
         elif name not in due and (file.schema != "labels" or file.name in asked):
             found.append(_missing(name, name))
-    predictions = {f"predictions.{task}": ("main.customers", ("user_id",)) for task in asked}
+    predictions = {f"predictions.{task}": ("main.customers", ("user_id",)) for task in asked
+                   if f"predictions.{task}" not in catalog.files}  # fmt: skip
     for name, (step, grain) in (GENERATED | predictions).items():
         if name in found_here:
             found += _unique(con, name, step, grain)
