@@ -248,8 +248,9 @@ def _unit(task: dict[str, Any]) -> str:
 
 
 def _suggestion(found: list[dict[str, Any]], path: Path) -> str | None:
-    task = next((task["task"] for task in found if task["status"] == "ready"), None)
-    if task is None:
+    scored = [task for task in found if task["status"] == "ready" and task["model"]]
+    task = next((task["task"] for task in scored if not task["metric"].startswith("ndcg")), None)
+    if task is None:  # lists of items have no deciles
         return None
     folder = shown(path.parent)
     option = "" if folder == "warehouse" else f" --warehouse {folder}"
