@@ -13,7 +13,7 @@ from behavsql.tasks import Task
 
 TENTHS = np.arange(1, 10) / 10
 MOST_CATEGORIES = 20  # of a text; all others share a bin
-MOST_USERS = 200_000  # that are counted, drawn by hash: more would not move an index by .001
+MOST_USERS = 50_000  # that are counted, drawn by hash: more would not move an index by .001
 MISSING, OTHER, KNOWN = "missing", "other", "known"
 SCHEMA = {"feature": pl.String, "bin": pl.Int32, "kind": pl.String, "low": pl.Float64,
           "high": pl.Float64, "category": pl.String, "count_rows": pl.Int64}  # fmt: skip
