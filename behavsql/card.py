@@ -131,7 +131,8 @@ def _limits(one: Mapping) -> Iterable[str]:
     yield from ("## Limits", "")
     for limit in (one["limits"] or "none that was measured").split("; "):
         yield f"- {limit}"
-    yield f"- by now: {one['advice']} ({one['advice_reason']})"
+    if one["advice"]:  # of a choice among items nothing is watched
+        yield f"- by now: {one['advice']} ({one['advice_reason']})"
 
 
 def _parts_of_users(one: Mapping) -> Iterable[str]:

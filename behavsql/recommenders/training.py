@@ -158,7 +158,7 @@ def _store(
             "model_id": model_id, "task": task.name, "model": one.name, "family": one.family,
             "version": version, "is_champion": one is champion, "is_published": one is published,
             "reason": one.reason, "calibration": "none", "count_train_rows": rows,
-            "train_until": choices.until["valid"],
+            "train_until": choices.until["valid"], "count_features": 0,
             "train_seconds": round(one.seconds, 3), "params": json.dumps(params),
             "feature_digests": json.dumps(learned),
             "is_worse_on_test": one is published and not one.is_reference
