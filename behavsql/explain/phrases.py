@@ -102,11 +102,8 @@ def _count(what: str, window: str) -> Phrase:
 
 
 def _since(what: str) -> Phrase:
-    last = (
-        LAST.get(what) or LAST.get(f"first_{what.removeprefix('first_')}")
-        if what.startswith("first_")
-        else LAST.get(what, f"last {what.removeprefix('last_').replace('_', ' ')}")
-    )
+    words = what.replace("_", " ")
+    last = LAST.get(what, words if what.startswith("first_") else f"last {words}")
     rhythm = {"purchase": "order_gap_mean_days", "activity": "visit_gap_mean_days"}.get(what)
     thing = what.removeprefix("first_").replace("_", " ")
     return Phrase(
@@ -147,7 +144,8 @@ def _value(what: str | None, window: str) -> Phrase:
 def _per(many: str, one: str, window: str | None) -> Phrase:
     when = f" {IN_ALL[window]}" if window else ""
     many, one = many.replace("_", " "), one.replace("_", " ")
-    return Phrase(f"{{}} {many} per {one}{when}", f"no {one}{when}", form="{:,.2f}", **HIGH)
+    said = f"spent {{}} per {one}{when}" if many == "value" else f"{{}} {many} per {one}{when}"
+    return Phrase(said, f"no {one}{when}", form="{:,.2f}", **HIGH)
 
 
 def _pace(what: str, days: str, than: str) -> Phrase:

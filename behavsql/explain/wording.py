@@ -1,5 +1,6 @@
 """Reasons as sentences: SQL that says each feature's value, and how it compares with the others'."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -23,11 +24,12 @@ SPECIAL = {
     "role_sequence": "what was done in the last events, in order",
     "days_ago_sequence": "how long ago the last events were",
 }
+# What is said of a text, and where it is missing.
 TEXTS = {
-    "last_event_hour": "last came between {}:00 and {}:59 (UTC)",
-    "last_event_weekday": "last came on a {}",
-    "cutoff_weekday": "asked on a {}",
-    "favourite_category": "met most: {}",
+    "last_event_hour": ("last came between {}:00 and {}:59 (UTC)", "no event yet"),
+    "last_event_weekday": ("last came on a {}", "no event yet"),
+    "cutoff_weekday": ("asked on a {}", "asked on an unknown day"),
+    "favourite_category": ("met most: {}", "no category yet"),
 }
 
 
@@ -47,18 +49,12 @@ def sentence(features: Sequence[str], train: Table) -> str:
 
 
 def _text(name: str) -> str:
-    comment = describe.describe(name)
-    words = (
-        TEXTS.get(name)
-        or f"{(comment or name.replace('_', ' ')).split(';')[0].split(',')[0]}: {{}}"
-    )
-    said = "t"
-    if name.endswith("_weekday"):
-        said = f"coalesce(map {_map(WEEKDAYS)}[t], t)"
+    comment = re.split("[,;]", describe.describe(name) or name.replace("_", " "))[0]
+    words, missing = TEXTS.get(name, (f"{comment}: {{}}", f"{comment}: not known"))
+    said = f"coalesce(map {_map(WEEKDAYS)}[t], t)" if name.endswith("_weekday") else "t"
     filled = " || ".join(
         part if part == said else literal(part) for part in _between(words.split("{}"), said)
     )
-    missing = words.replace("{}:00 and {}:59 (UTC)", "{}").replace("{}", "not known")
     return f"case when t is null then {literal(missing)} else {filled} end"
 
 
