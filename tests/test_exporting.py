@@ -165,9 +165,10 @@ def test_notebooks_read_the_published_file(
     shop: Shop, tmp_path: Path, packages: tuple[str, ...], script: str
 ) -> None:
     python = _tools(tmp_path / "tools", f"duckdb=={duckdb.__version__}", *packages)
-    done = subprocess.run(
-        [python, "-c", script, str(shop.built.path)], capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run(  # elsewhere: here `sql` is a package, and so is JupySQL
+        [python, "-c", script, str(shop.built.path)], cwd=tmp_path, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "where everybody starts" in done.stdout
     if script == SQLALCHEMY:
