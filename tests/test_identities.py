@@ -243,7 +243,7 @@ def start(tmp_path_factory) -> config.Config:
     source = {"name": "web", "path": "events*.csv", "columns": COLUMNS}
     off = {
         task: {"enabled": False}
-        for task in ("click", "engagement", "spend", "next_visit", "dropout")
+        for task in ("click", "engagement", "spend", "next_visit", "next_item", "dropout")
     }
     chosen = {"threads": 1, "late_days": 3650, "max_rejected_share": 1.0}
     made = config.from_dict(

@@ -26,7 +26,7 @@ from behavsql.warehouse import Warehouse
 START = datetime(2024, 1, 1)
 DAYS = 60
 SCHEMAS = ("staging", "sessions", "cutoffs", "features", "labels")
-TASKS = ("purchase", "churn", "click", "engagement", "spend", "next_visit", "dropout")
+TASKS = ("purchase", "churn", "click", "engagement", "spend", "next_visit", "next_item", "dropout")
 EVENTS = {"user_id": "user", "item_id": "item", "event_type": "type", "event_at": "at"}
 
 

@@ -92,7 +92,18 @@ def _why_whole(steps: list[Step], history: History, news: Arrivals) -> str:
             step.verb in MADE_BEFORE and is_before_models(step) and step.reason and step.is_certain
         ):
             return f"{step.name}: {step.reason}"
+    # Whom that run had touched is not known any more.
+    for step in steps:
+        is_known = step.name in history.records or step.name in history.stopped
+        is_left = is_known and step.reason and plan.cause(step, history)
+        if is_left and _is_of_users(step):
+            return f"{step.name}: {plan.STOPPED}"
     return news.why_not
+
+
+def _is_of_users(step: Step) -> bool:
+    """Whether a step makes of what was read what is told of users, up to their scores."""
+    return step.name != INGEST and (step.verb in ("matrix", "score") or is_before_models(step))
 
 
 def _settings(parts: changes.Parts) -> changes.Parts:
