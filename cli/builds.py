@@ -254,7 +254,8 @@ def _suggestion(found: list[dict[str, Any]], path: Path) -> str | None:
         return None
     folder = shown(path.parent)
     option = "" if folder == "warehouse" else f" --warehouse {folder}"
-    return f'behavsql query "from predictions.{task} where decile = 1 limit 10"{option}'
+    query = f'behavsql query "from predictions.{task} where decile = 1 limit 10"{option}'
+    return f"{query}\n     behavsql report{option}"
 
 
 def _last_run(path: Path) -> str:
