@@ -255,7 +255,7 @@ def _suggestion(found: list[dict[str, Any]], path: Path) -> str | None:
     folder = shown(path.parent)
     option = "" if folder == "warehouse" else f" --warehouse {folder}"
     query = f'behavsql query "from predictions.{task} where decile = 1 limit 10"{option}'
-    return f"{query}\n     behavsql report{option}"
+    return f"{query}\ntry: behavsql report{option}"
 
 
 def _last_run(path: Path) -> str:

@@ -165,6 +165,7 @@ def test_a_build_tells_progress_on_stderr_and_results_on_stdout(shop: Path) -> N
     assert [line[0] for line in lines if line[2].startswith("log_loss")] == ["purchase"]
     assert ["churn", "skipped", "disabled", "in", "behavsql.toml"] in lines
     assert 'try: behavsql query "from predictions.purchase where decile = 1 limit 10"\n' in out
+    assert out.endswith("try: behavsql report\n")
 
 
 def test_a_build_in_which_nothing_changed_says_so(here: Path) -> None:

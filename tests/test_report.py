@@ -75,7 +75,7 @@ def test_every_part_is_there_with_a_place_in_the_contents(written: str) -> None:
     links = [one.attributes["href"][1:] for one in page.all("a") if "nav" in one.parents]
     assert links == sections
     tasks = ["purchase", "spend", "churn", "click", "engagement", "next_visit"]
-    assert sections == ["top", *(f"task-{task}" for task in tasks), "past", "users", "data", "activity",
+    assert sections == ["top", *(f"task-{task}" for task in tasks), "actions", "past", "users", "data", "activity",
                         "functions", "lineage", "glossary", "making"]  # fmt: skip
 
 
