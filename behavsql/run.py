@@ -7,20 +7,16 @@ from contextlib import contextmanager, nullcontext, suppress
 import duckdb
 
 from behavsql import (
+    data_steps,
     describe,
     generated,
-    ingest,
-    item_functions,
     learned,
     ledger,
     model_steps,
-    outcomes,
     plan,
-    score_history,
     tasks,
     transform,
 )
-from behavsql.appending import NotAppendable
 from behavsql.budget import Budget
 from behavsql.catalog import Catalog
 from behavsql.compile import registry
@@ -30,13 +26,14 @@ from behavsql.partitions import Partitions
 from behavsql.plan import Cause, records
 from behavsql.plan.records import History, Record
 from behavsql.plan.results import Results, is_before_models
-from behavsql.plan.steps import NOT_UNDONE, OF_MODELS, TELLS, Step, own_parts
+from behavsql.plan.steps import NOT_UNDONE, OF_MODELS, TELLS, Step
 from behavsql.privacy.register import build_audit
 from behavsql.progress import Line, Progress
 from behavsql.publishing import publish
-from behavsql.quoting import identifier
 from behavsql.updating import Update
 from behavsql.warehouse import Warehouse
+
+VERBS = data_steps.VERBS | model_steps.VERBS  # publishing is no verb among others: it comes last
 
 
 class Run:
@@ -203,9 +200,7 @@ class Run:
 
     def _work(self, step: Step) -> int | None:
         """What the step's verb does; the rows it made."""
-        if step.verb in model_steps.VERBS:
-            return model_steps.VERBS[step.verb](self, step)
-        return getattr(self, f"_{step.verb}")(step)
+        return VERBS[step.verb](self, step)
 
     @contextmanager
     def _line(self, step: Step, found: Cause) -> Iterator[Line]:
@@ -231,89 +226,6 @@ class Run:
         record = Record(step.parts, inputs, results)
         records.write(self.con, self.run_id, step, record, rows, started)
         self.history.add(step.name, record)
-
-    def _ingest(self, step: Step) -> int:
-        if self.update:
-            try:
-                return self.update.ingest(self.config)
-            except NotAppendable as reason:
-                self.progress.say(f"  everything is read again: {reason}")
-                self.update.close()
-                self.update = None
-        return ingest.ingest(self.con, self.config)
-
-    def _sql(self, step: Step) -> int | None:
-        params = plan.all_params(self.con, self.config)
-        transform.set_params(self.con, params)
-        if self.update and self.update.takes(step, self.history.records.get(step.name)):
-            rows = self.update.run_file(step.file)
-        elif self.partitions and self.partitions.takes(step.file):
-            rows = self.partitions.run_file(step.file, params)
-        else:
-            rows = transform.run_file(self.con, step.file)
-        if step.name == "staging.ledger":
-            ledger.check_rejected(self.con, self.config)
-            ledger.remember(self.con, self.run_id)
-        if step.name == "report.economics" and not self.config.valued():
-            self.note = "profits are NULL until [economics] says success_value and action_cost"
-        return rows
-
-    def _resolve(self, step: Step) -> int:
-        old = self.history.records.get(step.name)
-        kept = set()
-        if old and not self.full:
-            parts = old.parts or step.parts
-            kept = {
-                task for task in model_steps.trained(self)
-                if own_parts(parts, task) == own_parts(step.parts, task)
-            }  # fmt: skip
-        if self.update:
-            self.update.keep_meta()
-        told = tasks.resolve(self.con, self.catalog, self.config, kept).outgrown
-        if self.update:
-            self.update.compare_meta()
-        if told:
-            self.progress.say(
-                f"  tasks: windows are those of the first build; --full revises them ({told})"
-            )
-        for task in tasks.closed(self.con):
-            self.con.execute(f"drop table if exists {identifier('labels', task)}")
-            records.forget(self.con, self.history, [f"labels.{task}"])
-            model_steps.forget(self, task)
-        return len(tasks.ready(self.con))
-
-    def _judge(self, step: Step) -> None:
-        if self.partitions:  # what follows reads what they made together
-            self.partitions.close()
-        # A task that is only scored keeps its model, whatever its labels are by now.
-        scored = {other.task for other in self.steps if other.verb == "score"}
-        tasks.judge(self.con, scored & model_steps.trained(self))
-        for name, (status, reason) in tasks.closed(self.con).items():
-            self.progress.say(f"  task {name} {status}: {reason}")
-            model_steps.forget(self, name)
-
-    def _matrix(self, step: Step) -> int:
-        from behavsql import model_tables
-
-        model_tables.prepare(self.con)  # for the SQL files that read them, should no task be asked
-        ready = tasks.scored(self.con)
-        if self.update:
-            return self.update.matrix(ready)
-        return generated.build_matrix(self.con, self.catalog, ready)
-
-    def _present(self, step: Step) -> int:
-        trained = model_steps.trained(self)
-        asked = [task for task in tasks.scored(self.con) if task.name in trained]
-        generated.build_predictions(self.con, self.catalog, asked)
-        generated.build_customers(self.con, asked)
-        item_functions.create(self.con)
-        return self.con.execute("select count(*) from main.customers").fetchall()[0][0]
-
-    def _remember(self, step: Step) -> int:
-        """Add the scores of now to the history, and judge those whose time has come; how many."""
-        score_history.add(self.con)
-        transform.set_params(self.con, plan.all_params(self.con, self.config))
-        return outcomes.judge(self.con, self.catalog, tasks.scored(self.con))
 
     def _publish(self, step: Step, found: Cause) -> None:
         started = time.perf_counter()

@@ -176,7 +176,7 @@ def test_what_cannot_be_learned_from_is_refused() -> None:
     ],
 )
 def test_a_damaged_store_is_refused(stored: dict) -> None:
-    with pytest.raises(ModelError, match="^calibration: .*; allowed are .* Train the model again"):
+    with pytest.raises(ModelError, match=r"^calibration: .*; allowed are .* Train the model again"):
         Calibrator.from_dict(stored)
 
 

@@ -303,7 +303,7 @@ def test_one_select_per_file(refusal, query, message):
 def test_syntax_error_keeps_the_caret(refusal):
     found = refusal({"1_staging/x.sql": text("select user_id\nform raw.events")})
     assert found.startswith("sql/1_staging/x.sql: Parser Error: syntax error at or near")
-    problem, shown, caret = [line for line in found.splitlines() if line]
+    _, shown, caret = [line for line in found.splitlines() if line]
     assert shown == "LINE 6: form raw.events"
     assert caret.index("^^^") == shown.index("raw")
 
@@ -311,7 +311,7 @@ def test_syntax_error_keeps_the_caret(refusal):
 def test_a_file_must_be_utf8(tmp_path):
     write(tmp_path, {"1_staging/x.sql": ""})
     (tmp_path / "1_staging" / "x.sql").write_bytes(b"-- purpose: caf\xe9\n")
-    with pytest.raises(SqlFileError, match="sql/1_staging/x.sql: the file is not UTF-8"):
+    with pytest.raises(SqlFileError, match=r"sql/1_staging/x\.sql: the file is not UTF-8"):
         Catalog.read(find_sources(tmp_path, "sql", STAGES))
 
 

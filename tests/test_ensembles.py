@@ -43,7 +43,7 @@ class Column(Model):
     family = "linear"
     kinds = frozenset(KINDS)
     OPTIONS: Mapping[str, object] = {"column": "a", "sql": "features"}
-    heard: list[tuple[Table, Table]] = []  # noqa: RUF012
+    heard: list[tuple[Table, Table]] = []
 
     def fit(self, train: Table, valid: Table) -> Self:
         Column.heard.append((train, valid))

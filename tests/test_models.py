@@ -183,12 +183,12 @@ def test_labels_that_cannot_teach_are_refused(name: str, kind: str) -> None:
 def test_negative_amounts_are_refused() -> None:
     train = table("amount", "train")
     negative = Table(**{**vars(train), "label": train.label - 1})
-    with pytest.raises(ModelError, match="a label is -1.0; those of kind 'amount' are 0 or more"):
+    with pytest.raises(ModelError, match=r"a label is -1\.0; those of kind 'amount' are 0 or more"):
         fitted("linear", "amount").__class__("amount").fit(negative, train)
 
 
 def test_a_kind_a_model_does_not_serve_is_refused() -> None:
-    with pytest.raises(ModelError, match="model logistic: .*'count'; it serves binary"):
+    with pytest.raises(ModelError, match=r"model logistic: .*'count'; it serves binary"):
         model_class("logistic")("count")
 
 
