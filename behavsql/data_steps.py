@@ -37,8 +37,8 @@ def ingest_(run: "Run", step: Step) -> int:
 
 def sql(run: "Run", step: Step) -> int | None:
     """Make the table of a SQL file; its rows, None for a view."""
-    params = plan.all_params(run.con, run.config)
-    transform.set_params(run.con, params)
+    params = plan.all_params(run.con, run.config) if step.file.params or run.partitions else {}
+    transform.set_params(run.con, {name: params[name] for name in step.file.params})
     if run.update and run.update.takes(step, run.history.records.get(step.name)):
         rows = run.update.run_file(step.file)
     elif run.partitions and run.partitions.takes(step.file):

@@ -69,14 +69,12 @@ def _within(comment: str, window: str) -> str:
 
 def comment_columns(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
     """Comment every column of a table or view; one the glossary does not know says its name."""
-    columns = con.execute(
-        "select column_name from duckdb_columns() where schema_name = ? and table_name = ? "
-        "and database_name = current_database()", [schema, table]
-    ).fetchall()  # fmt: skip
+    # duckdb_columns() would look at every table and view there is.
+    columns = con.execute(f"describe {identifier(schema, table)}").fetchall()
     statements = [
         f"comment on column {identifier(schema, table, name)} is "
         f"{literal(describe(name, f'{schema}.{table}') or name.replace('_', ' '))}"
-        for (name,) in columns
+        for name, *_ in columns
     ]
     if statements:
         con.execute(";".join(statements))

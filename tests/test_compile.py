@@ -112,7 +112,8 @@ def boosted(params: dict, categorical: bool = False) -> tuple[lightgbm.Booster, 
     dataset = lightgbm.Dataset(matrix, label, categorical_feature=[2] if categorical else [])
     settings = {"objective": "binary", "verbosity": -1, "min_data_in_leaf": 5, "seed": 1}
     booster = lightgbm.train(settings | params, dataset, 12)
-    edges = [np.nan, 0.0, -0.0, 1e-36, -1e-36, 1e-30, 0.5, -1, -1.5, 3, 3.7, 33, 38, 39.9, 40, 1e6]
+    tiny = 1.0000000180025095e-35  # what is not larger than that LightGBM takes as zero
+    edges = [np.nan, 0.0, -0.0, tiny, -tiny, -1e-36, 1e-30, 0.5, -1, -1.5, 3, 3.7, 33, 38, 39.9, 40, 1e6]
     return booster, np.array([[a, b, c] for a in edges for b in edges for c in edges])
 
 
@@ -142,6 +143,23 @@ def test_lightgbm_however_it_treats_missing_values(
     np.testing.assert_allclose(
         answers(form, expression, frame), booster.predict(rows), rtol=1e-12, atol=1e-12
     )
+
+
+@every_form
+def test_a_threshold_just_below_zero_takes_tiny_numbers_as_zero(form_class: type[Form]) -> None:
+    tiny = 1.0000000180025095e-35
+    matrix = np.repeat([-1.0, 0.0, 1.0], 200)[:, None]
+    dataset = lightgbm.Dataset(matrix, (matrix[:, 0] < 0).astype(float))
+    booster = lightgbm.train({"objective": "binary", "verbosity": -1}, dataset, 3)
+    assert f"threshold=-{tiny!r}" in booster.model_to_string()
+    form = form_class({"a": "DOUBLE"}, TASK)
+    trees, objective = lightgbm_text.read(
+        booster.model_to_string(), lambda _column, zero, _codes: form.number_at("a", zero)
+    )
+    expression = lightgbm_text.output(f"list_sum({leaf_values(trees, form)})", objective, form)
+    rows = np.array([[-1.0], [-2 * tiny], [-tiny], [-1e-36], [0.0], [tiny], [np.nan]])
+    said = answers(form, expression, pl.DataFrame(rows, schema=["a"]))
+    np.testing.assert_allclose(said, booster.predict(rows), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("params", "named"), [

@@ -4,10 +4,11 @@ Source: src/io/tree.cpp and src/boosting/gbdt_model_text.cpp of LightGBM 4, `Tre
 `NumericalDecision`: the text that a Booster is loaded from holds all that its predictions use.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 from behavsql.compile.errors import CompileError
-from behavsql.compile.form import MOST_VALUE, Form
+from behavsql.compile.form import MOST_VALUE, ZERO, Form
 from behavsql.compile.trees import Split, Tree
 from behavsql.quoting import literal
 
@@ -69,6 +70,17 @@ def _tree(fields: Mapping[str, str], atom: Atom) -> Tree:
     return _Reader(fields, values, atom).node(0)
 
 
+def _around_zero(threshold: float) -> float:
+    """A threshold that says of numbers as they are what LightGBM says once it took tiny ones as 0.
+
+    >>> _around_zero(-ZERO) < -ZERO, _around_zero(0.0) == ZERO, _around_zero(0.5)
+    (True, True, 0.5)
+    """
+    if -ZERO <= threshold < 0:
+        return math.nextafter(-ZERO, -math.inf)
+    return ZERO if 0 <= threshold < ZERO else threshold
+
+
 class _Reader:
     """One tree's arrays; a child >= 0 is a split, ~child a leaf."""
 
@@ -94,7 +106,7 @@ class _Reader:
             raise _unknown(f"decision_type={kind}", "the missing types none, zero and nan")
         # Where no value was missing in train, one that is now counts as 0.
         is_left = threshold >= 0 if missing == "none" else bool(kind & DEFAULT_LEFT)
-        threshold = min(max(threshold, -MOST_VALUE), MOST_VALUE)
+        threshold = _around_zero(min(max(threshold, -MOST_VALUE), MOST_VALUE))
         return Split(self.atom(column, missing == "zero", None), threshold, is_left, left, right)
 
     def _categories(self, index: int) -> frozenset[int]:
