@@ -47,7 +47,9 @@ from behavsql import (
 )
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
+from behavsql.privacy import register
 from behavsql.quoting import identifier, literal
+from behavsql.warehouse import Warehouse
 
 FOLDER = Path(__file__).parent / "sql_cases"
 DAYS = "sessions.user_days"
@@ -166,6 +168,7 @@ def built_columns() -> dict[str, dict[str, str]]:
         generated.build_predictions(con, catalog(), tasks.ready(con))
         generated.build_customers(con, tasks.ready(con))
         generated.build_lineage(con, plan.make_plan(catalog(), project, {}))
+        register.build_audit(con, Warehouse(project.warehouse))
         generated.build_columns(con)
         found: dict[str, dict[str, str]] = {}
         for table, column, type_ in con.execute(

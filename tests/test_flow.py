@@ -278,7 +278,7 @@ def test_the_kept_events_are_the_clean_ones(shop, con):
 
 
 STAGES = ("staging", "sessions", "cutoffs", "features", "labels")
-ABOUT_THE_INPUT = {"rejected", "ledger", "sources"}
+ABOUT_THE_INPUT = {"rejected", "ledger", "sources", "source_counts", "quality"}
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ def test_only_what_changed_is_built_again(made, rows):
     # Other models: only what comes after the features.
     steps = build(_with(wider, seed=8), progress=QUIET).steps
     assert _schemas(steps) <= {
-        "train", "learn", "compile", "live", "models", "predictions", "report", "main",
+        "train", "learn", "compile", "explain", "live", "models", "predictions", "report", "main",
         "publish",
     }  # fmt: skip
 
@@ -161,7 +161,7 @@ def test_a_selection_runs_what_it_names(made, rows):
     # What was trained is not published yet.
     steps = build(made, progress=QUIET).steps
     assert _schemas(steps) <= {
-        "compile", "models", "predictions", "report", "main", "publish", "live"
+        "compile", "explain", "models", "predictions", "report", "main", "publish", "live"
     }  # fmt: skip
     assert "publish" in steps
     assert build(made, progress=QUIET).steps == ()

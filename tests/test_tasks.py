@@ -255,7 +255,7 @@ def test_a_build_that_can_ask_nothing_says_so_and_still_publishes(tmp_path, rows
         project(tmp_path, _log(20, 3), columns=ONLY_TIMES), progress=Progress(quiet=True)
     ).path
     told = dict(rows(path, "select task, status || ': ' || reason from main.model_card"))
-    assert set(told) == {*SHIPPED, "dropout"}
+    assert set(told) == {*SHIPPED, "dropout", "next_item"}
     assert all(text.startswith(("refused: ", "skipped: ")) for text in told.values())
     assert rows(path, "select * from main.customers order by user_id")[0][0] == 0
     assert rows(path, "select count(*) from report.leaderboard") == [(0,)]

@@ -45,6 +45,9 @@ def store() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as con:
         con.execute("create schema cutoffs")
         con.execute("create table cutoffs.cutoffs (user_id bigint, cutoff_at timestamp)")
+        con.execute("create schema staging; create table staging.users (user_id bigint)")
+        con.execute("create table staging.items (item_id bigint)")
+        con.execute("create table staging.events (user_id bigint, event_at timestamp)")
         model_tables.prepare(con)
         yield con
 

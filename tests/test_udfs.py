@@ -186,7 +186,7 @@ def test_a_feature_of_another_type_says_so(con):
 def test_a_model_that_cannot_be_loaded_says_so(file):
     with duckdb.connect(str(file)) as writer:
         writer.execute(
-            "update models.artifacts set content = 'tree'::blob "
+            "update models.artifacts set content = 'tree'::blob, sha256 = sha256('tree') "
             "where model_id = 'purchase__lightgbm' and file = 'lightgbm.txt'"
         )
     with connect(file) as con:

@@ -72,7 +72,7 @@ class Landing:
         self.folder = landed.folder_of(config, source)
         self.chunks: Chunks | None = None  # once the database has answered
         self.count_new = 0  # rows of files that are new
-        self.screen = Screen(config, source)
+        self.screen = Screen.of(config, source)
 
     def carry_out(self) -> tuple[int, str]:
         """Rows landed, and where from."""

@@ -5,7 +5,8 @@ in the place of the first one, and the others are empty.
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Self, TypeVar
 
 import duckdb
 
@@ -19,15 +20,19 @@ from behavsql.warehouse import Warehouse
 Kept = TypeVar("Kept")
 
 
+@dataclass(frozen=True)
 class Screen:
-    """What of a source's rows may be landed, and as what."""
+    """What of a source's rows may be landed, and as what; Screen() lets all pass."""
 
-    def __init__(self, config: Config, source: Source) -> None:
+    source: Source = field(default_factory=lambda: Source.model_construct(drop=[], coarsen={}))
+    key: bytes | None = None
+    tombstones: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, config: Config, source: Source) -> Self:
         """ConfigError where the key is needed and not there."""
-        self.source = source
-        self.key = register.key_of(config)
         known = register.Register.read(Warehouse(config.warehouse))
-        self.tombstones = known.tombstones
+        return cls(source, register.key_of(config), known.tombstones)
 
     @property
     def asked(self) -> list[object]:

@@ -50,6 +50,7 @@ def sampled(url: str, table: str | None, folder: Path) -> Iterator[Path]:
 def _landed(where: address.Address, table: str, folder: Path, place: Path) -> Path:
     from behavsql.input.chunks import Chunks
     from behavsql.input.landed import Index
+    from behavsql.privacy.landing import Screen
 
     with (
         opened(where, folder, "init") as database,
@@ -58,7 +59,7 @@ def _landed(where: address.Address, table: str, folder: Path, place: Path) -> Pa
         con.execute("set timezone = 'UTC'")
         relation = f"{database.named(*table.split('.'))} as {ALIAS}"
         columns = dict(database.columns(relation))
-        chunks = Chunks(con, place, columns, Index(), None)
+        chunks = Chunks(con, place, columns, Index(), None, Screen())
         sql = f"select {selected(database, columns)} from {relation} limit {SAMPLE}"
         part = next(chunks.written(database.batches(sql, SAMPLE), is_ordered=False), None)
         part = part or chunks.empty()
