@@ -160,7 +160,7 @@ def test_facts_of_a_project_reach_the_model(tmp_path, rows, monkeypatch):
         "user", age=20 + pl.col("k") % 50, zip=pl.format("0{}", pl.col("k") % 4)
     ).write_csv(tmp_path / "people.csv")
     made = project(tmp_path, events, only=("purchase",))
-    data = made.model_dump()
+    data = made.model_dump(exclude_unset=True)
     data["source"] += [
         {"name": "things", "kind": "items", "path": "items.parquet",
          "columns": {"item_id": "item", "title": "name"}, "vectors": ["photo"]},
