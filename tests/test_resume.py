@@ -75,7 +75,7 @@ def test_a_failed_build_goes_on_at_the_step_that_failed(tmp_path):
 
 def test_a_killed_training_starts_again_and_nothing_before_it_does(tmp_path, rows):
     made = project(tmp_path, EVENTS, only=("churn", "purchase"))
-    (tmp_path / "config.txt").write_text(repr(made.model_dump()))
+    (tmp_path / "config.txt").write_text(repr(made.model_dump(exclude_unset=True)))
     script = tmp_path / "waiting.py"
     script.write_text(textwrap.dedent(WAITING))
     process = subprocess.Popen(
