@@ -9,7 +9,7 @@ from clickstream import clickstream
 from conftest import project
 from models_data import questions
 
-from behavsql import run
+from behavsql import data_steps
 from behavsql.models import MODELS, model_class
 from behavsql.models.parts.quiet_keras import POOLS
 from behavsql.pipeline import build
@@ -39,8 +39,8 @@ def test_duckdb_is_given_the_limits_and_spills_into_the_work_folder(limited, mon
         ).fetchall())  # fmt: skip
         return ingest(con, config)
 
-    ingest = run.ingest.ingest
-    monkeypatch.setattr(run.ingest, "ingest", look)
+    ingest = data_steps.ingest.ingest
+    monkeypatch.setattr(data_steps.ingest, "ingest", look)
     build(limited, progress=QUIET)
     assert seen == {
         "threads": "3", "memory_limit": "667.5 MiB", "temp_directory": str(work / "spill"),

@@ -13,7 +13,7 @@ from clickstream import clickstream
 from conftest import QUICK, cut_short, prebuilt, project
 from test_incremental import FEATURE
 
-from behavsql import pipeline, run
+from behavsql import data_steps, pipeline, run
 from behavsql.compile import certificate
 from behavsql.errors import SqlFileError
 from behavsql.pipeline import build, dry_run
@@ -112,7 +112,7 @@ def test_an_ingest_that_was_cut_short_is_done_again(tmp_path, monkeypatch):
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
 
     with monkeypatch.context() as patched:
-        patched.setattr(run.ingest, "ingest", cut_short)
+        patched.setattr(data_steps.ingest, "ingest", cut_short)
         with pytest.raises(KeyboardInterrupt):
             build(made, progress=QUIET)
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))

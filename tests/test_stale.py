@@ -11,7 +11,7 @@ from clickstream import clickstream
 from conftest import cut_short, prebuilt, project
 from test_incremental import FEATURE, LABEL
 
-from behavsql import run
+from behavsql import data_steps, run
 from behavsql.errors import ModelError, SourceError
 from behavsql.pipeline import build, dry_run, score, train
 from behavsql.progress import Progress
@@ -221,9 +221,9 @@ def test_an_ingest_cut_short_is_done_again_whatever_ran_since(tmp_path, monkeypa
     def too_early(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for place, stops in ((run.ingest, "ingest"), (run.Run, "_announce")):
+    for place, stops in ((data_steps.ingest, "ingest"), (run.Run, "_announce")):
         with monkeypatch.context() as patched:
-            patched.setattr(place, stops, cut_short if place is run.ingest else too_early)
+            patched.setattr(place, stops, cut_short if place is data_steps.ingest else too_early)
             with pytest.raises(KeyboardInterrupt):
                 build(made, progress=QUIET)
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
