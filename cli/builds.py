@@ -142,6 +142,7 @@ def _print_plan(steps: list[Step], ask: Ask) -> None:
             ("step", "reason"),
             [(step.name, step.reason if step.is_certain else f"perhaps: {step.reason}")
              for step in due],
+            width=0,  # a reason that wraps is better than none
         )  # fmt: skip
     if not ask.quiet:
         more = f", {len(perhaps)} more if what they read comes out different" if perhaps else ""

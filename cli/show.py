@@ -82,8 +82,11 @@ def write_csv(columns: Sequence[str], rows: Iterable[Sequence]) -> None:
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence], width: int | None = None) -> None:
-    """Aligned columns; what is too wide is shown as blocks (few rows) or loses columns (many)."""
-    width = width or terminal_width()
+    """Aligned columns; what is too wide is shown as blocks (few rows) or loses columns (many).
+
+    width: of the terminal, if it is not said; 0: lines may be as long as they are.
+    """
+    width = terminal_width() if width is None else width
     cells = [[_text(value) for value in row] for row in rows]
     if width and len(rows) <= FEW_ROWS and not _fits(columns, cells, width):
         _write_blocks(columns, cells, width)

@@ -152,10 +152,8 @@ def test_the_published_table_is_empty_and_says_what_to_insert(made, warehouse, r
         ("quantity", "DECIMAL(18,4)", True),
         ("inserted_at", "TIMESTAMP", True),
     ]
-    assert (
-        "insert"
-        in rows(path, "select comment from duckdb_tables() where table_name = 'inbox'")[0][0]
-    )
+    told = rows(path, "select comment from duckdb_tables() where table_name = 'inbox'")
+    assert "insert" in told[0][0]
     assert rows(path, "select count(*) from meta.columns where table_name = 'inbox'") == [(7,)]
     assert _waiting(path, rows) == []
     with duckdb.connect(str(path)) as con:
@@ -394,10 +392,8 @@ def test_a_damaged_published_file_keeps_its_inbox_and_that_is_said(made, warehou
     warehouse.published.write_bytes(b"not a database" * 1000)
     heard = Heard()
     build(made, progress=heard)
-    assert (
-        "behaviour.duckdb: live.inbox cannot be read; what was inserted there stays"
-        in heard.lines[0]
-    )
+    told = "behaviour.duckdb: live.inbox cannot be read; what was inserted there stays"
+    assert told in heard.lines[0]
     assert "kept as behaviour.duckdb.damaged-1" in heard.lines[-1]
     assert _taken(warehouse.published, rows) == TAKEN
 
