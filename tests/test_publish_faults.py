@@ -220,6 +220,7 @@ def test_any_call_that_fails_leaves_a_whole_file_and_a_clear_error(
     assert told == sorted(told) and set(told) == {3, 4}
 
 
+@pytest.mark.slow
 def test_a_process_killed_before_any_call_leaves_the_old_version_or_the_new_one(
     template, called, tmp_path
 ):
