@@ -99,11 +99,19 @@ _COLUMNS = {
 
 
 def share(config: Config, path: Path) -> dict[str, int]:
-    """Write the file; table -> rows. ConfigError where it is there already, or nothing is published."""
+    """Write the file; table -> rows.
+
+    ConfigError where it is there already, or has no folder; WarehouseError where nothing is published.
+    """
     warehouse = Warehouse(config.warehouse)
     if path.exists():
         raise ConfigError(
             f"{path}: is there already; allowed is a new file. Remove it, or name another."
+        )
+    if not path.parent.is_dir():
+        raise ConfigError(
+            f"{path}: there is no folder {path.parent}; allowed is a file in one that is there. "
+            f"Make it, or name another."
         )
     if not warehouse.published.exists():
         raise WarehouseError(
