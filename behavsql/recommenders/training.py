@@ -4,6 +4,7 @@ All are fitted three times: on what was known at the first valid cutoff, where t
 and the champion are chosen; at the first test cutoff, which decides nothing; and now.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -195,9 +196,10 @@ def _keep(con: duckdb.DuckDBPyConnection, task: Task, panel: Panel, published: H
         member: Recommender = panel.members[name]
         for file, content in member.save().items():
             con.execute(
-                "insert into models.artifacts values (?, ?, ?)",
-                [f"{task.name}__{published.name}", f"{name}/{file}", content],
-            )
+                "insert into models.artifacts values (?, ?, ?, ?)",
+                [f"{task.name}__{published.name}", f"{name}/{file}", content,
+                 hashlib.sha256(content).hexdigest()],
+            )  # fmt: skip
 
 
 def score_task(con: duckdb.DuckDBPyConnection, task: Task, settings: Settings) -> int:
