@@ -46,16 +46,30 @@ order by asked.cutoff_at
 """
 
 
-def freeze(features: pl.DataFrame) -> pl.DataFrame:
-    """The bins of train rows: a row per feature and bin, with how many rows are in it.
+def freeze(features: pl.DataFrame, cutoffs: pl.Series) -> pl.DataFrame:
+    """The bins of train rows, asked at `cutoffs` (n,): a row per feature and bin, with its rows.
 
+    What is the same for all who are asked at a cutoff (its weekday) has none: who is asked now are
+    asked at one moment, and a calendar is no drift.
     Bin 0 is missing. Numbers have up to ten more, (low, high], which end at tenths of the known
     values, so that a value half of the rows share is one bin. Texts have one for each of the
     commonest categories and bin 1 for all others, which later is those that train did not know too.
     """
+    of_users = features.drop(_calendar(features, cutoffs))
     return pl.DataFrame(
-        [row for series in features for row in _frozen(series)], SCHEMA, orient="row"
+        [row for series in of_users for row in _frozen(series)], SCHEMA, orient="row"
     )
+
+
+def _calendar(features: pl.DataFrame, cutoffs: pl.Series) -> list[str]:
+    """The features that differ from cutoff to cutoff, but not among the users of any."""
+    if cutoffs.n_unique() == len(cutoffs):  # one user at each: it cannot be told
+        return []
+    at_one = features.group_by(cutoffs).agg(pl.all().n_unique()).max()
+    return [
+        series.name for series in features
+        if at_one[series.name].item() == 1 and series.n_unique() > 1
+    ]  # fmt: skip
 
 
 def _frozen(series: pl.Series) -> Iterable[tuple]:

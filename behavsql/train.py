@@ -80,8 +80,10 @@ def train_task(
             f"  {task.name}: trains on {asked.train_share:.1%} of the users, drawn by hash, to keep "
             f"max_train_rows = {settings.max_train_rows:,}"
         )
-    measured = profile.measure(con, asked.table.rows(asked.split("train")).features)
-    frozen = drift.freeze(asked.table.rows(asked.split("train")).features)
+    in_train = asked.split("train")
+    features = asked.table.rows(in_train).features
+    measured = profile.measure(con, features)
+    frozen = drift.freeze(features, asked.keys.filter(in_train)["cutoff_at"])
     selected = selection.select(asked, settings, progress) if settings.select_features else None
     asked = selected.applied(asked) if selected else asked
     left_out: dict[str, str] = {}

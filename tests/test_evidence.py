@@ -138,7 +138,7 @@ def drifted(
     con.execute("create table models.models (model_id varchar, task varchar, is_published boolean)")
     con.execute("create table models.importance "
                 "(model_id varchar, feature varchar, importance double)")  # fmt: skip
-    bins = drift.freeze(train)
+    bins = drift.freeze(train, pl.Series(np.arange(len(train)) % 7))
     for task, rows in now.items():
         drift.store(con, task, bins)
         con.register("now", drift.counted(rows, bins).to_arrow())
@@ -177,6 +177,17 @@ def test_planted_drift_is_found_and_told_apart(con):
     assert found == {"orders", "gap", "country"}
     assert [largest[name] for name in ("gap", "country", "orders")] == list(parts)
     assert told["spent"]["status"] == told["always"]["status"] == "stable"
+
+
+def test_the_calendar_is_no_drift(con):
+    """All who are asked now are asked on one weekday; who came last on one may be shifted."""
+    days = np.arange(700) % 7
+    train = pl.DataFrame({"weekday": days.astype(str), "last": days[::-1].astype(str)})
+    train = train.with_columns(last=pl.col("last").shuffle(seed=1))
+    bins = drift.freeze(train, pl.Series(days))
+    assert bins["feature"].unique().to_list() == ["last"]
+    alone = drift.freeze(train.head(7), pl.Series(days[:7]))  # a user a cutoff: nothing can be told
+    assert {*alone["feature"]} == {"weekday", "last"}
 
 
 def test_bins_hold_every_row_and_a_constant_that_moves_is_seen(con):
