@@ -37,7 +37,8 @@ def ingest_(run: "Run", step: Step) -> int:
 
 def sql(run: "Run", step: Step) -> int | None:
     """Make the table of a SQL file; its rows, None for a view."""
-    params = plan.all_params(run.con, run.config) if step.file.params or run.partitions else {}
+    names = plan.FOUND_PARAMS if run.partitions else step.file.params
+    params = plan.all_params(run.con, run.config, names) if names else {}
     transform.set_params(run.con, {name: params[name] for name in step.file.params})
     if run.update and run.update.takes(step, run.history.records.get(step.name)):
         rows = run.update.run_file(step.file)
@@ -93,9 +94,7 @@ def judge(run: "Run", step: Step) -> None:
 
 def matrix(run: "Run", step: Step) -> int:
     """Join the feature files; rows."""
-    from behavsql import model_tables
-
-    model_tables.prepare(run.con)  # for the SQL files that read them, should no task be asked
+    run.prepare_models()  # for the SQL files that read them, should no task be asked
     ready = tasks.scored(run.con)
     if run.update:
         return run.update.matrix(ready)

@@ -71,23 +71,37 @@ def comment_columns(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> 
     """Comment every column of a table or view; one the glossary does not know says its name."""
     # duckdb_columns() would look at every table and view there is.
     columns = con.execute(f"describe {identifier(schema, table)}").fetchall()
-    statements = [
-        f"comment on column {identifier(schema, table, name)} is "
-        f"{literal(describe(name, f'{schema}.{table}') or name.replace('_', ' '))}"
-        for name, *_ in columns
-    ]
+    statements = [_commented(schema, table, name) for name, *_ in columns]
     if statements:
         con.execute(";".join(statements))
 
 
+def _commented(schema: str, table: str, column: str) -> str:
+    name = identifier(schema, table, column)
+    return f"comment on column {name} is {literal(_told(schema, table, column))}"
+
+
+def _told(schema: str, table: str, column: str) -> str:
+    return describe(column, f"{schema}.{table}") or column.replace("_", " ")
+
+
 def comment_tables(con: duckdb.DuckDBPyConnection) -> None:
-    """Comment the tables that no SQL file makes (`meta`, `models`), as far as they are there."""
-    known = con.execute(
-        "select schema_name || '.' || table_name from duckdb_tables() "
-        "where database_name = current_database()"
-    ).fetchall()
-    for (name,) in known:
-        if comment := glossary().tables.get(name):
-            schema, _, table = name.partition(".")
-            con.execute(f"comment on table {identifier(schema, table)} is {literal(comment)}")
-            comment_columns(con, schema, table)
+    """Comment the tables that no SQL file makes (`meta`, `models`), where that is not done yet."""
+    tables, columns = glossary().tables, "schema_name, table_name, column_name"
+    shown = "from duckdb_{}() where database_name = current_database() and schema_name || '.' || table_name in ?"
+    statements = [
+        f"comment on table {identifier(schema, table)} is {literal(tables[f'{schema}.{table}'])}"
+        for schema, table, comment in con.execute(
+            f"select schema_name, table_name, comment {shown.format('tables')}", [list(tables)]
+        ).fetchall()
+        if comment != tables[f"{schema}.{table}"]
+    ]
+    statements += [
+        _commented(schema, table, column)
+        for schema, table, column, comment in con.execute(
+            f"select {columns}, comment {shown.format('columns')}", [list(tables)]
+        ).fetchall()
+        if comment != _told(schema, table, column)
+    ]
+    if statements:
+        con.execute(";".join(statements))

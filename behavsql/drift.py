@@ -1,5 +1,6 @@
 """How features lay in train, in bins frozen there, and how those of who is asked now lie in them."""
 
+import itertools
 from collections.abc import Iterable
 
 import duckdb
@@ -94,15 +95,17 @@ def _frozen(series: pl.Series) -> Iterable[tuple]:
 def counted(features: pl.DataFrame, bins: pl.DataFrame) -> pl.DataFrame:
     """How many rows are in each frozen bin: (feature, bin, count_rows). Features not there are left out."""
     found = []
-    for (name, *_), own in bins.group_by("feature", maintain_order=True):
+    frozen = bins.sort("feature", "bin").select("feature", "kind", "high", "category").iter_rows()
+    for name, own in itertools.groupby(frozen, key=lambda row: row[0]):
         if name not in features.columns:
             continue
         series = features[name]
-        own = own.sort("bin")
-        if own["kind"].eq(OTHER).any():
-            rows = _in_categories(series.cast(pl.String), own)
+        _, kinds, highs, categories = zip(*own, strict=True)
+        if OTHER in kinds:
+            known = [category for category in categories if category is not None]
+            rows = _in_categories(series.cast(pl.String), known)
         else:
-            edges = own["high"].drop_nulls().to_numpy()
+            edges = [high for high in highs if high is not None]
             values = series.cast(pl.Float64).drop_nulls().to_numpy()
             inside = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
             rows = [series.null_count(), *map(int, inside)]
@@ -111,8 +114,7 @@ def counted(features: pl.DataFrame, bins: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(found, schema, orient="row")
 
 
-def _in_categories(series: pl.Series, own: pl.DataFrame) -> list[int]:
-    known = own["category"].drop_nulls().to_list()
+def _in_categories(series: pl.Series, known: list[str]) -> list[int]:
     counts = dict(series.drop_nulls().rename("value").value_counts(name="rows").iter_rows())
     inside = [counts.get(category, 0) for category in known]
     missing = series.null_count()

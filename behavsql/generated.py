@@ -243,10 +243,8 @@ def build_columns(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _columns(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> list[tuple[str, str]]:
-    return con.execute(
-        "select column_name, data_type from duckdb_columns() where schema_name = ? and table_name = ? "
-        "and database_name = current_database() order by column_index", [schema, table]
-    ).fetchall()  # fmt: skip
+    # duckdb_columns() would look at every table and view there is.
+    return [row[:2] for row in con.execute(f"describe {identifier(schema, table)}").fetchall()]
 
 
 def _replace(

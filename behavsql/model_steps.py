@@ -9,6 +9,8 @@ from behavsql.plan import records
 from behavsql.plan.steps import OF_MODELS, Step
 
 if TYPE_CHECKING:
+    from behavsql.live import Views
+    from behavsql.parity import Published
     from behavsql.run import Run
 
 PRETRAINING_SHARE = 1 / 3  # of time_budget
@@ -23,9 +25,9 @@ def trained(run: "Run") -> set[str]:
 
 def train(run: "Run", step: Step) -> None:
     """Fit the step's models; what they are asked about now is scored too."""
-    from behavsql import model_tables, train
+    from behavsql import train
 
-    model_tables.prepare(run.con)  # of a warehouse of before, whose matrix is not made anew
+    run.prepare_models()  # of a warehouse of before, whose matrix is not made anew
     budget = _budget(run)
     task = next(task for task in tasks.ready(run.con) if task.name == step.task)
     digests = learned.digests(run.steps, task.name)
@@ -89,41 +91,45 @@ def explain(run: "Run", step: Step) -> int:
 def live(run: "Run", step: Step) -> int:
     """Make the views of `live`, `live.<task>` for every task with a function; how many there are."""
     from behavsql import live, parity
-    from behavsql.compile import CompileError, profile, registry
+    from behavsql.compile import registry
+
+    exact = registry.functions(run.con)
+    with live.Views(run.con, run.catalog, run.config) as views:
+        run.note = views.create()
+        count = 0 if run.note else len(live.VIEWS)
+        for one in parity.published_models(run.con):
+            if one.task in live.RESERVED:
+                run.progress.say(f"  no live.{one.task}: the name is taken; name the task otherwise")
+                continue
+            live.drop_task_view(run.con, one.task)
+            if run.note or f"predict_{one.task}" not in exact:
+                continue
+            told = _task_view(run, views, one)
+            if told:
+                run.progress.say(f"  {told}")
+            count += not told
+    return count
+
+
+def _task_view(run: "Run", views: "Views", one: "Published") -> str:
+    """Make the view of a task's published model; why there is none, or ""."""
+    from behavsql import live, parity
+    from behavsql.compile import CompileError, profile
     from behavsql.compile.scorer import Scorer
 
-    run.note = live.create(run.con, run.catalog, run.config)
-    count = 0 if run.note else len(live.VIEWS)
-    exact = registry.functions(run.con)
-    asked = {task.name: task for task in tasks.ready(run.con)}
-    for one in parity.published_models(run.con):
-        if one.task in live.RESERVED:
-            run.progress.say(f"  no live.{one.task}: the name is taken; name the task otherwise")
-            continue
-        live.drop_task_view(run.con, one.task)
-        if run.note or f"predict_{one.task}" not in exact:
-            continue
-        try:
-            scorer = Scorer.of(*parity.load(run.con, one), profile.types(run.con), one.task)
-        except CompileError as error:  # a stale model, whose task is not trained anew in this run
-            run.progress.say(f"  no live.{one.task}: {error}")
-            continue
-        if scorer.lists:
-            run.progress.say(
-                f"  no live.{one.task}: {one.model} reads the last events as lists, which "
-                "live.features does not have"
-            )
-            continue
-        score = scorer.row.over_columns(scorer.row_score)
-        query = f"select user_id, {score} as score from {live.FEATURES}"
-        told = live.create_task_view(
-            run.con, run.catalog, run.config, asked[one.task], query, one.model, one.version,
-            scorer.features,
-        )  # fmt: skip
-        if told:
-            run.progress.say(f"  {told}")
-        count += not told
-    return count
+    task = next(task for task in tasks.ready(run.con) if task.name == one.task)
+    try:
+        scorer = Scorer.of(*parity.load(run.con, one), profile.types(run.con), one.task)
+    except CompileError as error:  # a stale model, whose task is not trained anew in this run
+        return f"no live.{one.task}: {error}"
+    if scorer.lists:
+        return (
+            f"no live.{one.task}: {one.model} reads the last events as lists, which "
+            "live.features does not have"
+        )
+    score = scorer.row.over_columns(scorer.row_score)
+    query = f"select user_id, {score} as score from {live.FEATURES}"
+    return views.create_task_view(task, query, one.model, one.version, scorer.features)
 
 
 def pretrain(run: "Run", step: Step) -> None:
@@ -148,9 +154,9 @@ def embed(run: "Run", step: Step) -> int:
 
 def watch(run: "Run", step: Step) -> int:
     """Compare who is asked now with who was learned from; the bins that were counted."""
-    from behavsql import drift, generated, model_tables
+    from behavsql import drift, generated
 
-    model_tables.prepare(run.con)  # of a warehouse that was built before there was such a step
+    run.prepare_models()  # of a warehouse that was built before there was such a step
     generated.build_categories(run.con, run.catalog)
     asked = [task for task in tasks.scored(run.con) if task.name in trained(run)]
     return drift.watch(run.con, asked, run.config.settings)

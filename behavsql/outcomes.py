@@ -10,7 +10,7 @@ day, as every label is; until then the score is open.
 import duckdb
 
 from behavsql import describe
-from behavsql.catalog import Catalog, sql_tree
+from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.live.rewriting import Rewriter, replaced
 from behavsql.plan.content import WINDOWS
@@ -54,8 +54,7 @@ def judge(con: duckdb.DuckDBPyConnection, catalog: Catalog, asked: list[Task]) -
 
 
 def _label(con: duckdb.DuckDBPyConnection, rewriter: Rewriter, file: SqlFile) -> None:
-    tree = sql_tree.parse_select(rewriter.con, file.sql, file.where)
-    query = rewriter.text(replaced(tree, {WINDOWS: PAST}))
+    query = rewriter.text(replaced(file.tree, {WINDOWS: PAST}))
     con.execute(
         f"insert into predictions.{TABLE} by name "
         "select past.task, past.user_id, past.cutoff_at as as_of, past.window_ends_at, "

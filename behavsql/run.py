@@ -1,8 +1,9 @@
-"""One run under way: every step that must run does, in a transaction with its record."""
+"""One run under way: every step that must run does, in one transaction with its record."""
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 
 import duckdb
 
@@ -30,6 +31,7 @@ from behavsql.plan.steps import NOT_UNDONE, OF_MODELS, TELLS, Step
 from behavsql.privacy.register import build_audit
 from behavsql.progress import Line, Progress
 from behavsql.publishing import publish
+from behavsql.transactions import Transactions
 from behavsql.updating import Update
 from behavsql.warehouse import Warehouse
 
@@ -55,9 +57,12 @@ class Run:
             if config.settings.partitions > 1
             else None
         )
+        self.transactions = Transactions(con)
         self.history = History()
         self.done: list[str] = []
         self.run_id = 0
+        self.current: str | None = None  # the step under way
+        self.is_prepared = False  # whether there are all tables about models
         self.is_opened = False  # whether verdicts on tasks were taken back, to be given anew
         self.steps: list[Step] = []
         self.budget: Budget | None = None  # of the trainings, from the first on
@@ -74,14 +79,16 @@ class Run:
             for step in steps:
                 if step.reason and step.verb != "publish":
                     self._consider(step)
+            self.transactions.end()
             learned.refresh(self.con, self.steps, self.history)
             records.finish(self.con, self.run_id, "done")
             publish = steps[-1]
             if publish.reason and (found := self._cause(publish)):
                 self._publish(publish, found)
         except BaseException:
+            self.transactions.undo()
             with suppress(duckdb.Error):  # what failed first is what is told
-                records.finish(self.con, self.run_id, "failed")
+                records.finish(self.con, self.run_id, "failed", self.current)
             raise
         finally:
             if self.partitions:
@@ -117,9 +124,11 @@ class Run:
         must_not = step.verb == "resolve" or (is_before_models(step) and "meta.tasks" in step.reads)
         if must_not and not self.is_opened:
             self.is_opened = True
-            with self._transaction():
+            self.transactions.end()
+            with self.transactions.step():
                 tasks.reopen(self.con)
                 records.loosen(self.con, plan.JUDGE)
+            self.transactions.end()
 
     def _cause(self, step: Step) -> Cause | None:
         if step.reason in plan.FORCED:
@@ -174,15 +183,19 @@ class Run:
         return True
 
     def _run(self, step: Step, found: Cause) -> None:
-        self.history.roots[step.name] = found.root
-        records.start(self.con, self.run_id, step.name)
+        self.history.roots[step.name], self.current = found.root, step.name
+        is_quick = step.verb == "sql" and not self.partitions  # whose parts are read by others
+        if not is_quick:
+            self.transactions.end()
+        if not self.transactions.is_open:  # otherwise it is killed with those before it
+            records.start(self.con, self.run_id, step.name)
         self._reopen_tasks(step)
         started = time.perf_counter()
         old = self.history.records.get(step.name)
         is_updated = self.update is not None and self.update.takes(step, old)
         before = self.results.before(step) if old and not self.full and not is_updated else {}
         is_undone = step.verb not in NOT_UNDONE  # if it is cut short
-        with self._transaction() if is_undone else nullcontext():
+        with self.transactions.step() if is_undone else nullcontext():
             with self._line(step, found) as line:
                 self.note = ""
                 line.rows = self._work(step)
@@ -194,9 +207,28 @@ class Run:
                 if before and results == old.results:
                     line.note = "same rows as before"
             self._record(step, results, line.rows, started)
+            if is_quick and not self.update:  # which a failed one is not gone on with
+                repeat = partial(self._repeat, step, results, line.rows, started)
+                self.transactions.members.append(repeat)
+        if is_quick:
+            self.transactions.pause(None if self.update else line.rows)
+        else:
+            self.transactions.end()
         if self.partitions:
             self.partitions.release()
         self.done.append(step.name)
+
+    def prepare_models(self) -> None:
+        """Make the tables about models that are missing; once a run."""
+        if not self.is_prepared:
+            from behavsql import model_tables
+
+            model_tables.prepare(self.con)
+            self.is_prepared = True
+
+    def _repeat(self, step: Step, *told: object) -> None:
+        self._work(step)
+        self._record(step, *told)
 
     def _work(self, step: Step) -> int | None:
         """What the step's verb does; the rows it made."""
@@ -234,25 +266,15 @@ class Run:
             create_inbox(self.con, self.config)
             for told in registry.drop_broken(self.con):  # every function is called once
                 self.progress.say(f"  {told}")
-            with self._transaction():  # one instead of hundreds
+            with self.transactions.step():  # one instead of hundreds
                 generated.build_lineage(self.con, self.steps)
                 build_audit(self.con, self.warehouse)
                 describe.comment_tables(self.con)
                 generated.build_columns(self.con)
+            self.transactions.end()
             damaged = publish(self.warehouse, self.con, self.config.settings.publish_mode)
             self._record(step, {}, None, started)
             line.note = f"{self.warehouse.published.stat().st_size / 1e6:,.1f} MB"
             if damaged:
                 line.note += f"; the damaged file before it is kept as {damaged.name}"
         self.done.append(step.name)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self.con.execute("begin")
-        try:
-            yield
-            self.con.execute("commit")
-        except BaseException:
-            with suppress(duckdb.Error):  # as above
-                self.con.execute("rollback")
-            raise

@@ -127,13 +127,23 @@ def broken_promises(
     """
     grain = ", ".join(identifier(column) for column in file.grain)
     missing = " or ".join(f"{identifier(column)} is null" for column in file.grain)
-    tests = [f"count(*) filter (where not ({check}))" for check in file.checks]
-    tests.append(f"count(*) filter (where {missing})")
+    tests = [*file.checks, f"not ({missing})"]
+    counted = ", ".join(f"count(*) filter (where not ({test}))" for test in tests)
+    # Most tables are written in the order of their grain, where equal rows would be neighbours. To
+    # compare each row with the one before takes a twentieth of what grouping takes.
+    asked = f"""
+        select count(*), coalesce(bool_and("row before" is null or "this row" > "row before"), true),
+            {counted}
+        from (
+            select *, lag("this row") over () as "row before"
+            from (select *, row({grain}) as "this row" from {name})
+        ) as {identifier(file.name)}
+    """
     try:
-        rows, *broken = con.execute(f"select count(*), {', '.join(tests)} from {name}").fetchall()[
-            0
-        ]
-        twice = _shared_grain(con, grain, name)
+        rows, is_rising, *broken = con.execute(asked).fetchall()[0]
+        twice = [] if is_rising else con.execute(
+            f"select {grain}, count(*) as n from {name} group by {grain} having n > 1 limit 1"
+        ).fetchall()  # fmt: skip
     except duckdb.Error as error:
         raise SqlFileError(f"{file.where}:{file.line('check')}: {str(error).strip()}") from None
     told = [
@@ -155,20 +165,3 @@ def broken_promises(
             f"{at}: {twice[0][-1]} rows share {values}; the grain allows one. Aggregate, or name the true grain."
         )
     return rows, told
-
-
-def _shared_grain(con: duckdb.DuckDBPyConnection, grain: str, name: str) -> list[tuple]:
-    """A grain value that several rows of the table `name` share, with their number; or none.
-
-    Most tables are written in the order of their grain, where equal rows would be neighbours. To
-    compare each row with the one before takes a twentieth of what grouping takes.
-    """
-    is_rising = con.execute(
-        "select coalesce(bool_and(before is null or this > before), true) from (select this, "
-        f"lag(this) over () as before from (select row({grain}) as this from {name}))"
-    ).fetchall()[0][0]
-    if is_rising:
-        return []
-    return con.execute(
-        f"select {grain}, count(*) as n from {name} group by {grain} having n > 1 limit 1"
-    ).fetchall()

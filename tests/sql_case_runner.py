@@ -164,7 +164,8 @@ def built_columns() -> dict[str, dict[str, str]]:
                 outcomes.prepare(con)
                 generated.build_categories(con, catalog())
             transform.run_file(con, file)
-        live.create(con, catalog(), project)
+        with live.Views(con, catalog(), project) as views:
+            views.create()
         generated.build_predictions(con, catalog(), tasks.ready(con))
         generated.build_customers(con, tasks.ready(con))
         generated.build_lineage(con, plan.make_plan(catalog(), project, {}))

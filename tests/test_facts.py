@@ -434,7 +434,8 @@ def test_live_views_read_the_same_facts(built, tmp_path):
     """As of an event inserted, what has become known since counts too, as in the next build."""
     with _opened(built, read_only=False) as con:
         con.execute(f"attach '{built.warehouse / '.work' / 'raw.duckdb'}' as raw (read_only)")
-        assert live.create(con, load_catalog(built), built) == ""
+        with live.Views(con, load_catalog(built), built) as views:
+            assert views.create() == ""
         names = [
             "Happy?",
             "income",

@@ -157,10 +157,11 @@ def both(request, template, tmp_path_factory):
 
 
 def _view(con: duckdb.DuckDBPyConnection, made: Config, score: str = "count_events_7d / 2") -> str:
-    return live.create_task_view(
-        con, load_catalog(made), made, Task("purchase", "binary", "log_loss"),
-        f"select user_id, {score} as score from features", "linear", 3,
-    )  # fmt: skip
+    with live.Views(con, load_catalog(made), made) as views:
+        return views.create_task_view(
+            Task("purchase", "binary", "log_loss"),
+            f"select user_id, {score} as score from features", "linear", 3,
+        )  # fmt: skip
 
 
 def test_live_features_are_what_the_next_build_makes(both):

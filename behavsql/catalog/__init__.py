@@ -28,7 +28,7 @@ from behavsql.catalog.sql_file import (
 )
 from behavsql.catalog.sql_header import MACROS
 from behavsql.catalog.sql_scope import check_user_scope
-from behavsql.catalog.sql_tree import Node, line_at
+from behavsql.catalog.sql_tree import line_at
 from behavsql.errors import SqlFileError, nearest
 
 # Tables no SQL file makes: ingest writes raw, the runner meta, training models.
@@ -75,19 +75,19 @@ class Catalog:
     @functools.lru_cache(maxsize=8)
     def _checked(cls, sources: tuple[tuple[tuple[str, str], Source, str], ...]) -> "Catalog":
         names = [name for (stage, name), _, _ in sources if stage == MACROS]
-        files, trees, macros = {}, {}, []
+        files, macros = {}, []
         with duckdb.connect() as connection:
             reader = Reader(connection, names)
             for (stage, name), source, _ in sources:
                 if stage == MACROS:
                     macros.append(reader.macro(name, source))
                 else:
-                    file, tree = reader.file(stage, name, source)
-                    files[file.table], trees[file.table] = file, tree
+                    file = reader.file(stage, name, source)
+                    files[file.table] = file
         for file in files.values():
             _check_inputs(file, files)
         for file in files.values():
-            _check_scope(file, trees[file.table], files, reader.aggregates)
+            _check_scope(file, files, reader.aggregates)
         return cls({name: files[name] for name in _build_order(files)}, tuple(macros))
 
     @property
@@ -174,15 +174,13 @@ def _check_inputs(file: SqlFile, files: Mapping[str, SqlFile]) -> None:
             )
 
 
-def _check_scope(
-    file: SqlFile, tree: Node, files: Mapping[str, SqlFile], aggregates: set[str]
-) -> None:
+def _check_scope(file: SqlFile, files: Mapping[str, SqlFile], aggregates: set[str]) -> None:
     """A file of scope user keeps users apart (`sql_scope.py` says how that is told)."""
     is_about_users = file.scope == "user" and file.entity in (None, "user")
     if not is_about_users or file.stage_number > LAST_USER_STAGE:
         return
     common = {name for name, other in files.items() if other.scope == "global"}
-    for problem in check_user_scope(tree, common, aggregates):
+    for problem in check_user_scope(file.tree, common, aggregates):
         raise SqlFileError(
             f"{file.where}:{line_at(file.sql, problem.at)}: {problem.text}; in scope user every"
             " row is about one user. Add user_id, or write `-- scope: global`."

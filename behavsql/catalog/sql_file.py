@@ -30,7 +30,8 @@ class SqlFile:
     digits over the tokens of the query and the header keys that decide the table's content:
     comments, layout and the case of keywords and unquoted names leave it alone.
     `entity` to `types` are set for label files only; `metric` None means the kind's default.
-    `macros` are the names of the shared macros the query calls.
+    `macros` are the names of the shared macros the query calls, `tree` is its syntax tree, which
+    nobody may change.
     """
 
     path: Traversable
@@ -56,6 +57,7 @@ class SqlFile:
     types: tuple[str, ...] = ()
     macros: tuple[str, ...] = ()
     lines: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
+    tree: sql_tree.Node = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def schema(self) -> str:
@@ -83,7 +85,7 @@ class SqlFile:
 
 @dataclass(frozen=True)
 class Macro:
-    """One `create or replace macro`; `table` is its name in versions.toml."""
+    """One `create or replace macro`; `table` is its name in versions.toml, `body` its expression."""
 
     path: Traversable
     where: str
@@ -93,6 +95,8 @@ class Macro:
     version: int
     digest: str
     lines: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
+    arguments: tuple[str, ...] = ()
+    body: sql_tree.Node = field(default_factory=dict, repr=False, compare=False)
 
     stage = "0_macros"
 
@@ -181,8 +185,8 @@ class Reader:
         self.macros = frozenset(macros)
         self.aggregates = set(sql_tree.AGGREGATES)
 
-    def file(self, stage: str, name: str, source: Source) -> tuple[SqlFile, sql_tree.Node]:
-        """A table's file and the syntax tree of its query."""
+    def file(self, stage: str, name: str, source: Source) -> SqlFile:
+        """A table's file."""
         sql = source.text()
         header = read_header(sql, source.where, stage)
         tree = sql_tree.parse_select(self.connection, sql, source.where)
@@ -192,24 +196,23 @@ class Reader:
         _check_params(header, sql, nodes)
         _check_types(header, nodes)
         words = ("materialized", "scope", "entity", "kind", "horizon", "active_within", "metric")
-        file = SqlFile(
+        return SqlFile(
             path=source.path, where=source.where, stage=stage, name=name, sql=sql,
             purpose=header.one("purpose"), grain=header.names("grain"),
             inputs=header.names("inputs"), params=header.names("params"),
             checks=header.values.get("check", ()), version=int(header.one("version")),
-            digest=digest(sql, header), lines=header.lines,
+            digest=digest(sql, header), lines=header.lines, tree=tree,
             roles=header.names("roles") if "roles" in header.values else None,
             types=header.names("types"),
             macros=tuple(sorted(self.macros & called)),
             **{key: header.one(key) for key in words if key in header.values},
         )  # fmt: skip
-        return file, tree
 
     def macro(self, name: str, source: Source) -> Macro:
         """A shared macro; it may use nothing but its arguments."""
         sql = source.text()
         header = read_header(sql, source.where, MACROS)
-        _, body = macro_parts(name, sql, source.where)
+        arguments, body = _macro_parts(name, sql, source.where)
         tree = sql_tree.parse_select(self.connection, f"select {body}", source.where)
         called = sql_tree.functions(sql_tree.everything(tree))
         if sql_tree.tables(tree, {}) or called & {"getvariable", *self.macros}:
@@ -221,11 +224,12 @@ class Reader:
             self.aggregates.add(name)
         return Macro(
             source.path, source.where, name, sql, header.one("purpose"),
-            int(header.one("version")), digest(sql, header), header.lines,
+            int(header.one("version")), digest(sql, header), header.lines, tuple(arguments),
+            tree["select_list"][0],
         )  # fmt: skip
 
 
-def macro_parts(name: str, sql: str, where: str) -> tuple[list[str], str]:
+def _macro_parts(name: str, sql: str, where: str) -> tuple[list[str], str]:
     """Arguments and expression of `create or replace macro name(...) as <expression>`."""
     words = tokens(sql)
     depth, end = 0, 0

@@ -18,6 +18,5 @@ inserted event can change of others.
 from behavsql.live.views import FEATURES as FEATURES
 from behavsql.live.views import RESERVED as RESERVED
 from behavsql.live.views import VIEWS as VIEWS
-from behavsql.live.views import create as create
-from behavsql.live.views import create_task_view as create_task_view
+from behavsql.live.views import Views as Views
 from behavsql.live.views import drop_task_view as drop_task_view

@@ -103,7 +103,7 @@ def inbox_relations(
     }
     found = {name: own(rewriter, sql, is_small=True) for name, sql in queries.items()}
     found[EVENTS] = kept(rewriter, EVENTS)
-    popularity = rewriter.tree(catalog.files[POPULARITY].sql)
+    popularity = rewriter.tree_of(catalog.files[POPULARITY])
     found["all added"] = Relation(popularity, {EVENTS: LATE})
     found[ADDED] = own(
         rewriter,
@@ -120,7 +120,7 @@ def _inserted(
 ) -> str:
     """The usable rows of live.inbox, each once, with what staging/events.sql makes of them."""
     file = catalog.files[EVENTS]
-    tree = dict(sql_tree.ctes(rewriter.tree(file.sql, file.where))).get("accepted")
+    tree = dict(sql_tree.ctes(rewriter.tree_of(file))).get("accepted")
     if tree is None:
         raise NotLiveError(f"{file.where} has no CTE `accepted`, which judges inserted rows")
     tables = {name: rewriter.tree(sql) for name, sql in _raw(con, config).items()}

@@ -9,7 +9,6 @@ Written out down to those rows, they are one list of expressions:
     ->    select upto.gap / 2 + 1 as due from known inner join upto ...
 """
 
-import copy
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -188,7 +187,7 @@ def _written(
         ] or [aliases[name] for _ in [0] if not qualifier and name in aliases]  # fmt: skip
         if not found or any(_told(other) != _told(found[0]) for other in found):
             raise _NotFlat
-        return copy.deepcopy(found[0])
+        return found[0]
     is_call = node.get("class") == "FUNCTION"
     if node.get("class") in ("WINDOW", "SUBQUERY", "LAMBDA", "STAR") or (
         is_call and node["function_name"].lower() in AGGREGATES

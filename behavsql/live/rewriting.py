@@ -1,13 +1,12 @@
 """A SQL file as it must read inside a view: no macro, no variable, other tables in place of its own."""
 
-import copy
 import json
 from collections.abc import Mapping
 
 import duckdb
 
 from behavsql.catalog import Catalog, sql_tree
-from behavsql.catalog.sql_file import macro_parts
+from behavsql.catalog.sql_file import SqlFile
 from behavsql.catalog.sql_tree import Node
 from behavsql.transform import typed_literal
 
@@ -17,29 +16,31 @@ class Rewriter:
 
     The text is DuckDB's own of the changed syntax tree, so what a query says is written once: in
     its file. con: a connection of its own; on one that has set a storage version for older readers,
-    trees have another shape.
+    trees have another shape. Trees share their parts: nothing changes one once it is there.
     """
 
     def __init__(
         self, con: duckdb.DuckDBPyConnection, catalog: Catalog, params: Mapping[str, object]
     ) -> None:
         self.con = con
-        self.values = {
-            name: self._expression(typed_literal(value)) for name, value in params.items()
-        }
-        self.macros: dict[str, tuple[list[str], Node]] = {}
-        for macro in catalog.macros:
-            arguments, body = macro_parts(macro.name, macro.sql, macro.where)
-            self.macros[macro.name] = arguments, self._expression(body)
+        self.values = {name: typed_literal(value) for name, value in params.items()}
+        self.macros = {macro.name: macro for macro in catalog.macros}
+        self.parsed: dict[str, Node] = {}  # name -> its value's tree
+        self.files: dict[str, Node] = {}  # table -> the tree of its file
 
     def define(self, name: str, sql: str) -> None:
         """What `getvariable(name)` is from now on."""
-        self.values[name] = self._expression(sql)
+        self.values[name] = sql
 
-    def tree(self, sql: str, where: str = "live") -> Node:
+    def tree(self, sql: str) -> Node:
         """The syntax tree of a query, without macros and variables; its last ORDER BY is left out."""
-        tree = sql_tree.parse_select(self.con, sql, where)
-        return _unsorted(self._changed(tree))
+        return _unsorted(self._changed(sql_tree.parse_select(self.con, sql, "live")))
+
+    def tree_of(self, file: SqlFile) -> Node:
+        """The same of a file's query."""
+        if file.table not in self.files:
+            self.files[file.table] = _unsorted(self._changed(file.tree))
+        return self.files[file.table]
 
     def text(self, tree: Node) -> str:
         whole = json.dumps({"error": False, "statements": [{"node": tree}]})
@@ -57,16 +58,20 @@ class Rewriter:
         name = node["function_name"].lower()
         values = [argument["expression"] for argument in node["arguments"]]
         if name == "getvariable":
-            found = self.values[(sql_tree.string(values[0]) or "").lower()]
+            found = self._value((sql_tree.string(values[0]) or "").lower())
         elif name in self.macros:
-            names, body = self.macros[name]
-            found = _filled(body, dict(zip(names, values, strict=True)))
+            macro = self.macros[name]
+            found = _filled(macro.body, dict(zip(macro.arguments, values, strict=True)))
         else:
             return node
-        return copy.deepcopy(found) | {"alias": node["alias"]}
+        return found | {"alias": node["alias"]}
 
-    def _expression(self, sql: str) -> Node:
-        return sql_tree.parse_select(self.con, f"select {sql}", sql)["select_list"][0]
+    def _value(self, name: str) -> Node:
+        if name not in self.parsed:
+            sql = self.values[name]
+            tree = sql_tree.parse_select(self.con, f"select {sql}", name)
+            self.parsed[name] = tree["select_list"][0]
+        return self.parsed[name]
 
 
 def replaced(part: object, tables: Mapping[str, str | Node]) -> object:
@@ -94,7 +99,7 @@ def _relation(node: Node, tables: Mapping[str, str | Node]) -> Node:
     if isinstance(found, str):
         name = {"table_name": found, "schema_name": "", "qualified_name": {"path": [found]}}
         return node | common | name
-    query = {"node": copy.deepcopy(found), "named_param_map": []}
+    query = {"node": found, "named_param_map": []}
     return common | {
         "type": "SUBQUERY",
         "query_location": 0,
@@ -112,7 +117,7 @@ def _filled(part: object, arguments: Mapping[str, Node]) -> object:
     if part.get("class") == "COLUMN_REF" and len(part["column_names"]) == 1:
         name = part["column_names"][0].lower()
         if name in arguments:
-            return copy.deepcopy(arguments[name])
+            return arguments[name]
     return {key: _filled(value, arguments) for key, value in part.items()}
 
 

@@ -58,13 +58,13 @@ class Relations:
         self.ctes: dict[str, str] = {}
 
     def add(self, name: str, relation: Relation) -> None:
-        """A relation that reads those of SQL files."""
+        """A relation that reads those of SQL files, or another one in the place of one added before."""
+        if name not in self.known:
+            self.order.append(name)
         self.known[name] = relation
-        self.order.append(name)
 
     def tree_of_file(self, table: str) -> Node:
-        file = self.catalog.files[table]
-        return self.rewriter.tree(file.sql, file.where)
+        return self.rewriter.tree_of(self.catalog.files[table])
 
     def statement(self, parts: Mapping[str, str], sql: str, is_final: bool = False) -> str:
         """A query over live tables, and over `parts`: queries over live tables, by CTE name.

@@ -16,6 +16,7 @@ from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.errors import ConfigError, nearest
 from behavsql.plan import changes
+from behavsql.plan.params import FOUND_PARAMS as FOUND_PARAMS
 from behavsql.plan.params import all_params as all_params
 from behavsql.plan.params import settings_params as settings_params
 from behavsql.plan.records import History, Record

@@ -8,6 +8,7 @@ then pays nothing for it. What is read of a table may be one task's rows of it, 
 `cutoffs.windows[churn]`.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 
 import duckdb
@@ -62,6 +63,7 @@ def names(
     }
 
 
+@functools.lru_cache(maxsize=1024)
 def slices_read(file: SqlFile) -> tuple[str, ...]:
     """The inputs of a SQL file; of `cutoffs.windows` the one task's rows if that is all it reads.
 

@@ -1,5 +1,7 @@
 """What SQL files may read through `getvariable`."""
 
+from collections.abc import Container
+
 import duckdb
 
 from behavsql.config import Config
@@ -34,10 +36,17 @@ def settings_params(config: Config) -> dict[str, object]:
     }
 
 
-def all_params(con: duckdb.DuckDBPyConnection, config: Config) -> dict[str, object]:
-    """Those, and what a build finds out: the latest time that was not in the future, the bucket."""
+def all_params(
+    con: duckdb.DuckDBPyConnection, config: Config, wanted: Container[str] = FOUND_PARAMS
+) -> dict[str, object]:
+    """Those, and what a build finds out: the latest time that was not in the future, the bucket.
+
+    wanted: of the latter, those that are looked for.
+    """
     params = settings_params(config)
     for name, table in FOUND_PARAMS.items():
+        if name not in wanted:
+            continue
         schema, _, bare = table.partition(".")
         # raw is a database of its own, meta a schema of the build's.
         known = con.execute(

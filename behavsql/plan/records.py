@@ -163,12 +163,13 @@ def start(con: duckdb.DuckDBPyConnection, run_id: int, step: str) -> None:
     con.execute("update meta.runs set step = ? where run_id = ?", [step, run_id])
 
 
-def finish(con: duckdb.DuckDBPyConnection, run_id: int, status: str) -> None:
-    """Close a run: `done`, or `failed` in the step that was started last."""
+def finish(
+    con: duckdb.DuckDBPyConnection, run_id: int, status: str, step: str | None = None
+) -> None:
+    """Close a run: `done`, or `failed` in a step."""
     con.execute(
-        "update meta.runs set finished_at = now()::timestamp, status = ?, "
-        "step = case when ? = 'done' then null else step end where run_id = ?",
-        [status, status, run_id],
+        "update meta.runs set finished_at = now()::timestamp, status = ?, step = ? where run_id = ?",
+        [status, step, run_id],
     )
 
 
@@ -197,8 +198,9 @@ def loosen(con: duckdb.DuckDBPyConnection, step: str) -> None:
 
 def forget(con: duckdb.DuckDBPyConnection, history: History, steps: Iterable[str]) -> None:
     """Take back the records of steps whose results are gone."""
+    steps = list(steps)
+    con.execute("delete from meta.builds where step in (select unnest(?))", [steps])
     for step in steps:
-        con.execute("delete from meta.builds where step = ?", [step])
         record = history.records.pop(step, None)
         history.names.pop(f"made {step}", None)
         for part in record.results if record else ():

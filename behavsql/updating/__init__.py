@@ -164,7 +164,7 @@ class Update:
         tables = {"raw.events": part}
         if "staging.events" in file.inputs:
             tables["staging.events"] = self.scratch.part("staging.events", None)
-        sql = self.scratch.rewriter.text(replaced(self.scratch.tree(file), tables))
+        sql = self.scratch.rewriter.text(replaced(file.tree, tables))
         name = f"new {file.table}"
         self.con.execute(f"create or replace temp table {identifier(name)} as {sql}")
         self._enforce(file, name)

@@ -72,7 +72,7 @@ class Reach:
 
         Users whom a changed common table reaches are touched from here on.
         """
-        tree, cutoffs, carrying = self.scratch.tree(file), NONE, set()
+        tree, cutoffs, carrying = file.tree, NONE, set()
         for table in file.inputs:
             found = self.cutoffs.get(table, NONE)
             if table in self.diffs and not self.scratch.is_by_user(table):

@@ -13,8 +13,7 @@ from datetime import datetime
 import duckdb
 
 from behavsql.catalog import Catalog, sql_tree
-from behavsql.catalog.sql_file import SqlFile, macro_parts
-from behavsql.catalog.sql_tree import Node
+from behavsql.catalog.sql_file import SqlFile
 from behavsql.live.rewriting import Rewriter, replaced
 from behavsql.quoting import identifier, literal
 from behavsql.updating.reading import CUTOFF
@@ -30,7 +29,6 @@ class Scratch:
         self.con, self.catalog = con, catalog
         self.parser = duckdb.connect()  # of its own, see Rewriter
         self.rewriter = Rewriter(self.parser, catalog, {})
-        self.trees: dict[str, Node] = {}
         self.parts: dict[tuple[str, Cutoffs | None], str] = {}  # (table, cutoffs) -> its part
         self.new_rows = "false"  # the condition that a row of raw.events is new
 
@@ -45,24 +43,11 @@ class Scratch:
             self.con.execute(f"drop table if exists {identifier(part)}")
         self.parts.clear()
 
-    def tree(self, file: SqlFile) -> Node:
-        if file.table not in self.trees:
-            self.trees[file.table] = sql_tree.parse_select(self.parser, file.sql, file.where)
-        return self.trees[file.table]
-
     def aggregates(self) -> set[str]:
         """The functions, and the macros, that fold rows."""
-        bodies = {
-            macro.name: macro_parts(macro.name, macro.sql, macro.where)[1]
-            for macro in self.catalog.macros
-        }
-        parsed = {
-            name: sql_tree.parse_select(self.parser, f"select {body}", name)
-            for name, body in bodies.items()
-        }
         folding = {
-            name for name, tree in parsed.items()
-            if sql_tree.functions(sql_tree.everything(tree)) & sql_tree.AGGREGATES
+            macro.name for macro in self.catalog.macros
+            if sql_tree.functions(sql_tree.everything(macro.body)) & sql_tree.AGGREGATES
         }  # fmt: skip
         return set(sql_tree.AGGREGATES) | folding
 
@@ -91,7 +76,7 @@ class Scratch:
             part = self.part(name, cutoffs)
             if part:
                 tables[name] = part
-        sql = self.rewriter.text(replaced(self.tree(file), tables))
+        sql = self.rewriter.text(replaced(file.tree, tables))
         kept = cutoffs if only is None else only
         condition = f"user_id in (from {identifier(USERS)})"
         if cutoffs is not None:
