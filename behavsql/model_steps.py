@@ -34,7 +34,9 @@ def train(run: "Run", step: Step) -> None:
     if task.kind == tasks.CHOICE:
         from behavsql.recommenders import training
 
-        training.train_task(run.con, task, run.config.settings, step.models, digests, run.progress)
+        training.train_task(
+            run.con, task, run.config.settings, step.models, digests, run.progress, budget
+        )
         return
     train.train_task(run.con, task, run.config.settings, step.models, digests, run.progress, budget)
 

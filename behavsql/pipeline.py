@@ -23,14 +23,14 @@ from behavsql.plan.steps import Goal, Step
 from behavsql.privacy import archive, register
 from behavsql.progress import Progress
 from behavsql.quoting import literal
-from behavsql.recommenders import BLEND, RECOMMENDERS
+from behavsql.recommenders import COMBINED, RECOMMENDERS
 from behavsql.run import Run
 from behavsql.tasks import CHOICE
 from behavsql.updating import Update, updates
 from behavsql.warehouse import Warehouse, limit
 
 BUILD = Goal()
-OF_CHOICES = (*RECOMMENDERS, BLEND)
+OF_CHOICES = (*RECOMMENDERS, *COMBINED)
 KNOWN = (*MODELS, *OF_CHOICES)  # what `train -m` accepts
 
 

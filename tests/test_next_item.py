@@ -11,8 +11,9 @@ from conftest import SHIPPED, Heard, prebuilt, project, run
 
 from behavsql.config import from_dict
 from behavsql.pipeline import build, score
-from behavsql.recommenders import RECOMMENDER_SETS
+from behavsql.recommenders import RECOMMENDER_SETS, blend, training
 from behavsql.recommenders.als import ALS
+from behavsql.tasks import ready
 from behavsql.warehouse import connect
 
 ITEMS, USERS, DAYS = 40, 300, 60
@@ -197,6 +198,42 @@ def test_new_events_are_scored_without_training(planted, tmp_path: Path) -> None
         assert (f"it'em {after(np.array(11))}",) in top
 
 
+@pytest.mark.parametrize("name", ["blend", "reranker"])
+def test_what_was_kept_is_scored_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The factors of a blend's member, and the trees of a re-ranker, come out of the file as they were."""
+    members = ("popularity", "own_items", "co_visitation", "als", name)
+    monkeypatch.setitem(RECOMMENDER_SETS, "fast", members)
+    monkeypatch.setattr(training, "_promote", lambda found, *_: (found[-1], found[-1]))
+    monkeypatch.setattr(
+        blend.Search, "best", lambda self: ({"als": 0.5, "co_visitation": 0.5}, "share", 1.0)
+    )
+    config = made(tmp_path, visits(0.8), seen_items="keep")
+    place = build(config, progress=Heard()).path
+    listed = "select * exclude place from models.recommended order by user_id, place"
+    with connect(place, udfs=False) as con:
+        files = {file for (file,) in con.execute("select file from models.artifacts").fetchall()}
+        assert "als/factors.npz" in files and ("reranker/lightgbm.txt" in files) == (
+            name == "reranker"
+        )
+        told = con.execute(listed).fetchall()
+    events = visits(0.8)
+    more = events.tail(1).with_columns(user=pl.lit(1, pl.Int64))
+    pl.concat([events, more]).write_parquet(tmp_path / "events.parquet")
+    done = score(config, progress=Heard())
+    assert "score next_item" in done.steps and "train next_item" not in done.steps
+    with connect(done.path, udfs=False) as con:
+        again = con.execute(listed).fetchall()
+        of_others = {row for row in told if row[1] not in (1, USERS)}
+        # One more choice of one user moves a pair's count, and with it a place here and there.
+        assert len(of_others & set(again)) > 0.5 * len(of_others)
+    with duckdb.connect(config.warehouse / ".work" / "build.duckdb") as con:
+        (task,) = ready(con)
+        training.score_task(con, task, config.settings)
+        assert con.execute(listed).fetchall() == again
+
+
 def test_nothing_runs_twice(tmp_path: Path) -> None:
     config = made(tmp_path, visits(0.8), seen_items="keep")
     prebuilt(config)
@@ -253,6 +290,7 @@ def test_all_that_is_shipped_says_something(tmp_path: Path) -> None:
         assert metric(con, "als", "ndcg_at_10") > metric(con, "popularity", "ndcg_at_10")
         members = [metric(con, name, "ndcg_at_10") for name in heard - {"blend"}]
         assert metric(con, "blend", "ndcg_at_10") > 0.97 * max(members)
+        assert metric(con, "reranker", "ndcg_at_10") > 0.97 * max(members)
 
 
 def test_a_kept_factorisation_says_the_same(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from behavsql.plan.params import FOUND_PARAMS, settings_params
 from behavsql.plan.source_parts import source_parts
 from behavsql.plan.step import Goal as Goal
 from behavsql.plan.step import Step as Step
-from behavsql.recommenders import RECOMMENDER_SETS, RECOMMENDERS
+from behavsql.recommenders import COMBINED, RECOMMENDER_SETS, RECOMMENDERS
 from behavsql.recommenders import REFERENCES as OF_CHOICES
 
 CHOICE = "choice"  # the kind of label that is a list of items, as in tasks.py
@@ -202,8 +202,12 @@ def _choice_step(file: SqlFile, config: Config, goal: Goal) -> Step:
         "metric": text(file.metric),
         "behavsql": __version__,
     }
+    mixes = tuple(name for name in COMBINED if name in goal.models)
     asked = [name for name in RECOMMENDERS if name in (*goal.models, *OF_CHOICES)]
-    names = tuple(asked) if set(goal.models) & {*RECOMMENDERS} else names
+    if set(goal.models) & {*RECOMMENDERS}:
+        names = (*asked, *mixes)
+    elif mixes:  # of all the others
+        names = (*(name for name in names if name not in COMBINED), *mixes)
     return Step(f"train {file.name}", "train", reads, parts, models=names)
 
 

@@ -20,14 +20,16 @@ RECOMMENDERS: dict[str, str] = {
     "als": "behavsql.recommenders.als:ALS",
 }
 BLEND = "blend"  # of all of these, see blend.py
+RERANKER = "reranker"  # of what they list, see reranker.py
+COMBINED = (BLEND, RERANKER)
 REFERENCES = ("popularity", "own_items")  # asked whatever else is, and shown beside it
 
 _FAST = tuple(name for name in RECOMMENDERS if name not in ("als", "content"))
 _STANDARD = (*_FAST, "content", "als")
 RECOMMENDER_SETS: dict[str, tuple[str, ...]] = {
     "fast": (*_FAST, BLEND),
-    "standard": (*_STANDARD, BLEND),
-    "all": (*_STANDARD, BLEND),
+    "standard": (*_STANDARD, *COMBINED),
+    "all": (*_STANDARD, *COMBINED),
 }
 
 

@@ -4,7 +4,8 @@ All of them are temporary, and speak of users, items and questions by numbers:
 
     next_items      item, item_id, category            item 1 is the one met most often
     next_choices    who, place, item, chosen_at, visit what each user chose, place 1 first
-    next_asked      question, who, place, count_hidden who is asked, knowing places up to `place`
+    next_asked      question, who, place, asked_at, count_hidden    who is asked when, knowing
+                                                       places up to `place`
     next_own        question, item, nth, times, chosen_at    what they chose; nth 1 = chosen last
 
 A recommender learns from a relation with the columns of `next_choices` and answers with a query
@@ -66,7 +67,7 @@ def total(expression: str) -> str:
 
 
 def ask(con: duckdb.DuckDBPyConnection, questions: str, hides_seen: bool = False) -> None:
-    """Fill `next_asked` with a relation's (question, who, place), and `next_own` with their choices."""
+    """Fill `next_asked` with a relation's (question, who, place, cutoff_at), and `next_own`."""
     con.execute(f"""
         create or replace temp table {OWN} as
         with chosen as (
@@ -84,7 +85,7 @@ def ask(con: duckdb.DuckDBPyConnection, questions: str, hides_seen: bool = False
     hidden = "coalesce(count_own, 0)" if hides_seen else "0"
     con.execute(f"""
         create or replace temp table {ASKED} as
-        select asked.question, who, place, {hidden} as count_hidden,
+        select asked.question, who, place, cutoff_at as asked_at, {hidden} as count_hidden,
         from {questions} as asked
         left join (select question, count(*) as count_own from {OWN} group by question) as own
             on own.question = asked.question

@@ -1,9 +1,15 @@
 """What several recommenders say together: a weighted sum, its weights chosen on valid."""
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 import polars as pl
 
 from behavsql.recommenders.measure import DEPTH
+
+if TYPE_CHECKING:
+    from behavsql.recommenders.panel import Panel
 
 # How much an item at a rank, with a share of the best score of its list, counts: name -> SQL.
 SHAPES = {
@@ -14,6 +20,31 @@ SHAPES = {
 WEIGHTS = (0.0, 0.05, 0.15, 0.3, 0.6, 1.0, 2.0, 4.0)
 ROUNDS = 2
 ENOUGH = 1e-5  # of ndcg: less is no gain worth a member
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A weighted sum of what members say; what a single one says is a blend of it alone."""
+
+    weights: dict[str, float]
+    shape: str = "share"
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Those who must be asked."""
+        return tuple(self.weights)
+
+    def say(self, panel: "Panel", tables: dict[str, str], depth: int = DEPTH) -> str:
+        """The table (question, item, score, rank, member) of what it makes of its members' tables."""
+        return panel.blended(self.weights, self.shape, tables, depth)
+
+    def params(self) -> dict[str, object]:
+        """Ready for JSON."""
+        return {"weights": self.weights, "shape": self.shape}
+
+    def save(self) -> dict[str, bytes]:
+        """What it learned beside `params`, as named files."""
+        return {}
 
 
 def fused(parts: dict[str, float], shape: str, tables: dict[str, str]) -> str:

@@ -8,10 +8,15 @@ import duckdb
 from behavsql.quoting import identifier, literal
 from behavsql.recommenders.base import CHOICES, ITEMS
 
-ASKED_MOST = 3_000  # questions of valid, and of test, that are judged: of whole users, by hash
+ASKED_MOST = 3_000  # questions with an answer that a split asks: of whole users, by hash
+TRAIN_CUTOFFS = 8  # the newest of train, at which a re-ranker is taught
 REPEATS = 0.05  # share of choices below which nobody chooses an item again: what was seen is hidden
 _CHOSEN = "item_id is not null and role not in ('return', 'other')"
 
+_LATEST_OF_TRAIN = f"""
+select distinct cutoff_at from cutoffs.splits where task = $task and split = 'train'
+order by cutoff_at desc limit {TRAIN_CUTOFFS}
+"""
 _TABLES = f"""
 create or replace temp table next_people as
 select cast(row_number() over (order by user_id) as integer) as who, user_id
@@ -61,8 +66,8 @@ class Choices:
         seen_items: "keep" | "drop" | "auto", which drops where hardly anything is chosen again.
         """
         until = dict(con.execute(
-            "select split, min(cutoff_at) from cutoffs.splits where task = ? and split <> 'train' "
-            "group by split", [task]
+            "select split, min(cutoff_at) from cutoffs.splits where task = $task and "
+            f"(split <> 'train' or cutoff_at in ({_LATEST_OF_TRAIN})) group by split", {"task": task}
         ).fetchall())  # fmt: skip
         first = until.get("valid", until["latest"])
         for statement in _TABLES.split(";"):
@@ -88,27 +93,38 @@ class Choices:
 
 
 def _questions(con: duckdb.DuckDBPyConnection, task: str, seed: int) -> None:
-    """Number who is asked when, each with the last place that is known then; 0 = none."""
+    """Number who is asked when, each with the last place that is known then; 0 = none.
+
+    Of the past only who then chose something: lists for others cannot be judged.
+    """
     con.execute(f"""
         create or replace temp table next_questions as
-        with counted as (
-            select split, count(*) as n from cutoffs.populations where task = $task group by split
+        with answered as (
+            select split, user_id, cutoff_at
+            from cutoffs.populations
+            inner join {identifier("labels", task)} as labels using (user_id, cutoff_at)
+            where task = $task and len(label) > 0
+                and (split in ('valid', 'test') or cutoff_at in ({_LATEST_OF_TRAIN}))
         ),
+        counted as (select split, count(*) as n from answered group by split),
         asked as (
+            select split, user_id, cutoff_at from answered inner join counted using (split)
+            where hash(user_id, 2) / 18446744073709551616.0 < {ASKED_MOST} / n
+            union all
+            select split, user_id, cutoff_at from cutoffs.populations
+            where task = $task and split = 'latest'
+        ),
+        numbered as (
             select split, who, asked.user_id, cutoff_at,
                 hash(asked.user_id, {int(seed)}) % 2 = 0 as is_fit_half,
-            from cutoffs.populations as asked
-            inner join counted using (split)
-            inner join next_people as people on people.user_id = asked.user_id
-            where task = $task and (split = 'latest' or (split in ('valid', 'test')
-                and hash(asked.user_id, 2) / 18446744073709551616.0 < {ASKED_MOST} / n))
+            from asked inner join next_people as people on people.user_id = asked.user_id
         ),
         known as (
             select who, chosen_at, max(place) as place from {CHOICES} group by who, chosen_at
         )
         select cast(row_number() over (order by split, asked.who, cutoff_at) as integer) as question,
             split, asked.who, user_id, cutoff_at, is_fit_half, coalesce(known.place, 0) as place,
-        from asked asof left join known
+        from numbered as asked asof left join known
             on known.who = asked.who and known.chosen_at <= asked.cutoff_at
         order by question
     """, {"task": task})  # fmt: skip

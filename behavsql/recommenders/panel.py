@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import duckdb
 
 from behavsql.errors import BehavsqlError
-from behavsql.recommenders import REFERENCES, base, blend, recommender_class
+from behavsql.recommenders import REFERENCES, base, blend, candidates, recommender_class
 from behavsql.recommenders.base import Recommender
 from behavsql.recommenders.measure import DEPTH, KS, Judged, judge
 
@@ -29,9 +29,11 @@ class Panel:
         self.left_out: dict[str, str] = {}
         self.seconds: dict[str, float] = {}  # of fitting
         self.answer_seconds: dict[str, float] = {}
+        self._facts_of: str | None = None
 
     def fit(self, known: str, kept: Mapping[str, Mapping[str, bytes]] | None = None) -> None:
         """Let all learn from `known`, but those that can go on with what is kept of them."""
+        self.known, self._facts_of = known, None
         for name, member in list(self.members.items()):
             started = time.perf_counter()
             try:
@@ -82,6 +84,17 @@ class Panel:
         found = blend.Search(self.con.sql(union).pl(), self.con.sql(answers).pl(), tuple(tables))
         weights, shape, _ = found.best()
         return weights, shape
+
+    def only(self, names: Iterable[str]) -> None:
+        """Let the others go, who need not learn any more."""
+        kept = set(names)
+        self.members = {name: one for name, one in self.members.items() if name in kept}
+
+    def facts(self) -> None:
+        """Count what is known of items for candidates.py, once after each `fit`."""
+        if self._facts_of != self.known:
+            candidates.count_items(self.con, self.known)
+            self._facts_of = self.known
 
     def blended(
         self, weights: dict[str, float], shape: str, tables: dict[str, str], depth: int = DEPTH

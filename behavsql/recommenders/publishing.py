@@ -1,5 +1,7 @@
 """What is published of a choice task: lists for everybody, popular items, neighbours of items."""
 
+from typing import TYPE_CHECKING
+
 import duckdb
 
 from behavsql.quoting import literal
@@ -8,6 +10,9 @@ from behavsql.recommenders.base import ITEMS, OWN, POPULAR
 from behavsql.recommenders.choices import Choices
 from behavsql.recommenders.panel import Panel
 from behavsql.tasks import Task
+
+if TYPE_CHECKING:
+    from behavsql.recommenders.heard import Mix
 
 AT_ONCE = 50_000  # users whose lists are made together: what is held in memory does not grow
 LISTED = 40  # items of a list, of which rules and diversity leave the best
@@ -50,39 +55,38 @@ def forget(con: duckdb.DuckDBPyConnection, task: str) -> None:
 
 
 def publish(
-    con: duckdb.DuckDBPyConnection, task: Task, panel: Panel, choices: Choices,
-    weights: dict[str, float], shape: str,
-) -> int:  # fmt: skip
+    con: duckdb.DuckDBPyConnection, task: Task, panel: Panel, choices: Choices, mix: "Mix"
+) -> int:
     """Fill the tables with what a fitted panel says now; the users that have a list."""
     prepare(con)
     forget(con, task.name)
     _publish_items(con, task, choices)
     sources = " ".join(
-        f"when {literal(name)} then {literal(panel.members[name].source)}" for name in weights
+        f"when {literal(name)} then {literal(panel.members[name].source)}" for name in mix.members
     )
     users = con.execute(
         "select count(*), coalesce(min(question), 0) from next_questions where split = 'latest'"
     ).fetchall()[0]
     for start in range(users[1], users[1] + users[0], AT_ONCE):
         some = choices.questions("latest", f"question between {start} and {start + AT_ONCE - 1}")
-        tables = panel.ask(some, LISTED, only=weights)
-        said = panel.blended(weights, shape, tables, LISTED)
+        tables = panel.ask(some, LISTED, only=mix.members)
+        said = mix.say(panel, tables, LISTED)
         con.execute(
             f"create or replace temp table next_full as select * exclude member from {said}"
         )
         base.fill(con, "next_full", LISTED, choices.hides_seen)
-        _insert(con, task, f"case member {sources} else 'popular' end")
+        _insert(con, task, said, f"case member {sources} else 'popular' end")
     return users[0]
 
 
-def _insert(con: duckdb.DuckDBPyConnection, task: Task, source: str) -> None:
+def _insert(con: duckdb.DuckDBPyConnection, task: Task, said: str, source: str) -> None:
     """Add the lists of `next_full`, each place with what speaks for it."""
     con.execute(f"""
         insert into models.recommended
         with listed as (
             select full_list.*, {source} as source, asked.user_id
             from next_full as full_list
-            left join next_said_blend as blended using (question, item)
+            left join {said} as said using (question, item)
             inner join next_questions as asked using (question)
         ),
         led as (

@@ -1,64 +1,48 @@
 """A task of kind `choice`: its recommenders fitted, compared, and the best one allowed to speak.
 
-All are fitted three times: on what was known at the first valid cutoff, where the blend's weights
-and the champion are chosen; at the first test cutoff, which decides nothing; and now.
+All are fitted on what was known at a late train cutoff, whose questions teach the re-ranker; at the
+first valid cutoff, where weights and champion are chosen; at the first test cutoff, which decides
+nothing; and those that are published now.
 """
 
-import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import duckdb
-import numpy as np
+import polars as pl
 
 from behavsql import model_tables
+from behavsql.budget import Budget
 from behavsql.config import Settings
+from behavsql.errors import ModelError
 from behavsql.plan.changes import Parts
 from behavsql.progress import Progress
-from behavsql.recommenders import BLEND, REFERENCES, publishing
-from behavsql.recommenders.base import Recommender
+from behavsql.recommenders import BLEND, REFERENCES, RERANKER, publishing
+from behavsql.recommenders.blend import Blend
 from behavsql.recommenders.choices import Choices
-from behavsql.recommenders.measure import Judged, gain, spread
+from behavsql.recommenders.heard import Heard, Mix, keep, kept, store
+from behavsql.recommenders.measure import gain
 from behavsql.recommenders.panel import Panel
+from behavsql.recommenders.reranker import Reranker, lesson
 from behavsql.tasks import Task
-
-
-@dataclass
-class Heard:
-    """What one recommender said, and what it was worth."""
-
-    name: str
-    family: str
-    weights: dict[str, float]  # of the members it is made of; itself, if it is none
-    shape: str
-    valid: Judged
-    seconds: float
-    answer_seconds: float
-    test: Judged | None = None
-    reason: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def is_reference(self) -> bool:
-        return self.family == "reference"
 
 
 def train_task(
     con: duckdb.DuckDBPyConnection, task: Task, settings: Settings, names: Sequence[str],
-    learned: dict[str, Parts], progress: Progress,
+    learned: dict[str, Parts], progress: Progress, budget: Budget | None = None,
 ) -> int:  # fmt: skip
     """Train a choice task's recommenders, judge them, publish the best; the users it speaks to."""
     choices = Choices.load(con, task.name, settings.seen_items, settings.seed)
     left = [] if choices.has_categories else ["segment_popularity"]
     left += [] if choices.has_words else ["content"]
-    singles = [name for name in names if name not in (BLEND, *left)]
+    singles = [name for name in names if name not in (BLEND, RERANKER, *left)]
     panel = Panel(con, singles, choices.hides_seen, settings.seed, settings.threads)
     with progress.step(f"train {task.name}") as line:
-        found = _on_valid(panel, choices, BLEND in names)
-        published, champion = _promote(found, task, settings.seed)
+        taught = _on_train(panel, choices) if RERANKER in names else None
+        found = _on_valid(panel, choices, BLEND in names, taught, settings)
         _on_test(panel, choices, found)
+        published, champion = _promote(found, task, settings.seed)
         line.rows = con.execute(
             "select count(*) from next_choices where chosen_at <= $until",
             {"until": choices.until["valid"]},
@@ -69,31 +53,66 @@ def train_task(
     for name, reason in panel.left_out.items():
         progress.say(f"  {task.name}: {name} is left out: {reason}")
     _tell(progress, task, champion, published)
-    _store(con, task, found, champion, published, choices, settings, learned)
+    store(con, task, found, champion, published, choices, settings, learned)
     model_tables.store_left_out(con, task.name, panel.left_out)
+    panel.only((*REFERENCES, *published.mix.members))
     panel.fit(choices.known("latest"))
-    _keep(con, task, panel, published)
-    return publishing.publish(con, task, panel, choices, published.weights, published.shape)
+    keep(con, task, panel, published)
+    return publishing.publish(con, task, panel, choices, published.mix)
 
 
-def _on_valid(panel: Panel, choices: Choices, blends: bool) -> list[Heard]:
-    asked, known = choices.questions("valid"), choices.known("valid")
+def _on_train(panel: Panel, choices: Choices) -> tuple[Blend, pl.DataFrame] | None:
+    """The blend whose candidates the re-ranker orders, and what it learns from."""
+    if "train" not in choices.until:
+        return None
+    asked = choices.questions("train")
+    panel.fit(choices.known("train"))
+    tables = panel.ask(asked)
+    if len(tables) < 2:
+        return None
+    blend = Blend(*panel.search(tables, asked))
+    return blend, lesson(panel, blend, tables)
+
+
+def _on_valid(
+    panel: Panel, choices: Choices, blends: bool, taught: tuple[Blend, pl.DataFrame] | None,
+    settings: Settings,
+) -> list[Heard]:  # fmt: skip
+    asked, fit_half = choices.questions("valid"), choices.questions("valid", "is_fit_half")
+    known = choices.known("valid")
     panel.fit(known)
     tables = panel.ask(asked)
     found = [
         Heard(
-            name, panel.members[name].family, {name: 1.0}, "share",
+            name, panel.members[name].family, Blend({name: 1.0}),
             panel.judge(table, asked, known), panel.seconds[name], panel.answer_seconds[name],
         )
         for name, table in tables.items()
     ]  # fmt: skip
+
+    def add(name: str, mix: Mix, started: float) -> None:
+        took = time.perf_counter() - started + sum(panel.seconds[name] for name in mix.members)
+        started = time.perf_counter()
+        said = mix.say(panel, tables)
+        answering = sum(panel.answer_seconds[name] for name in mix.members)
+        answering += time.perf_counter() - started
+        judged = panel.judge(said, asked, known)
+        found.append(Heard(name, "ensemble", mix, judged, took, answering))
+
     if blends and len(tables) > 1:
         started = time.perf_counter()
-        weights, shape = panel.search(tables, choices.questions("valid", "is_fit_half"))
-        took = time.perf_counter() - started + sum(panel.seconds[name] for name in weights)
-        judged = panel.judge(panel.blended(weights, shape, tables), asked, known)
-        answering = sum(panel.answer_seconds[name] for name in weights)
-        found.append(Heard(BLEND, "ensemble", weights, shape, judged, took, answering))
+        add(BLEND, Blend(*panel.search(tables, fit_half)), started)
+    if taught and set(taught[0].weights) <= set(tables):
+        started = time.perf_counter()
+        try:
+            shown = lesson(panel, taught[0], tables).join(
+                panel.con.sql(f"select question from {fit_half}").pl(), on="question", how="semi"
+            )
+            mix = Reranker.fit(*taught, shown, settings.seed, settings.threads)
+        except ModelError as error:
+            panel.left_out[RERANKER] = str(error)
+        else:
+            add(RERANKER, mix, started)
     return found
 
 
@@ -102,10 +121,10 @@ def _on_test(panel: Panel, choices: Choices, found: list[Heard]) -> None:
     panel.fit(known)
     tables = panel.ask(asked)
     for one in list(found):
-        if not one.weights.keys() <= tables.keys():  # left out by now
+        if not set(one.mix.members) <= set(tables):  # left out by now
             found.remove(one)
             continue
-        said = tables.get(one.name) or panel.blended(one.weights, one.shape, tables)
+        said = tables.get(one.name) or one.mix.say(panel, tables)
         one.test = panel.judge(said, asked, known)
 
 
@@ -143,83 +162,21 @@ def _tell(progress: Progress, task: Task, champion: Heard, published: Heard) -> 
     progress.say(f"  {task.name}: {told}")
 
 
-def _store(
-    con: duckdb.DuckDBPyConnection, task: Task, found: list[Heard], champion: Heard,
-    published: Heard, choices: Choices, settings: Settings, learned: dict[str, Parts],
-) -> None:  # fmt: skip
-    """Replace a task's models by these: what they are, and how good."""
-    version = model_tables.forget(con, task.name) + 1
-    rows = con.execute("select count(*) from next_choices").fetchall()[0][0]
-    best = max(one.test.mean(task.metric) for one in found if one.is_reference)
-    for one in found:
-        model_id = f"{task.name}__{one.name}"
-        ends = spread(one.test, settings.seed)
-        params = {"weights": one.weights, "shape": one.shape, "hides_seen": choices.hides_seen}
-        row = {
-            "model_id": model_id, "task": task.name, "model": one.name, "family": one.family,
-            "version": version, "is_champion": one is champion, "is_published": one is published,
-            "reason": one.reason, "calibration": "none", "count_train_rows": rows,
-            "train_until": choices.until["valid"], "count_features": 0,
-            "train_seconds": round(one.seconds, 3), "params": json.dumps(params),
-            "feature_digests": json.dumps(learned),
-            "is_worse_on_test": one is published and not one.is_reference
-            and ends[task.metric][1] < best,
-            "score_microseconds": round(one.answer_seconds / max(len(one.test.who), 1) * 1e6, 3),
-        }  # fmt: skip
-        con.execute(
-            f"insert into models.models ({', '.join(row)}, trained_at, scored_at) values "
-            f"({', '.join('?' * len(row))}, now()::timestamp, now()::timestamp)",
-            list(row.values()),
-        )
-        _store_metrics(con, model_id, "valid", one.valid, {}, ~one.valid.is_fit_half)
-        _store_metrics(con, model_id, "test", one.test, ends)
-
-
-def _store_metrics(
-    con: duckdb.DuckDBPyConnection, model_id: str, split: str, judged: Judged,
-    ends: Mapping[str, tuple[float, float]], rows: np.ndarray | None = None,
-) -> None:  # fmt: skip
-    values = {name: judged.mean(name, rows) for name in judged.values}
-    if split == "test":
-        values |= judged.of_lists | {"count_questions": len(judged.who)}
-    finite = lambda x: None if x is None or not np.isfinite(x) else float(x)  # noqa: E731
-    con.executemany(
-        "insert into models.metrics values (?, ?, ?, ?, ?, ?)",
-        [(model_id, split, name, finite(value), *map(finite, ends.get(name, (None, None))))
-         for name, value in values.items()],
-    )  # fmt: skip
-
-
-def _keep(con: duckdb.DuckDBPyConnection, task: Task, panel: Panel, published: Heard) -> None:
-    """Store what the published recommender's members learned, for `score`."""
-    for name in published.weights:
-        member: Recommender = panel.members[name]
-        for file, content in member.save().items():
-            con.execute(
-                "insert into models.artifacts values (?, ?, ?, ?)",
-                [f"{task.name}__{published.name}", f"{name}/{file}", content,
-                 hashlib.sha256(content).hexdigest()],
-            )  # fmt: skip
-
-
 def score_task(con: duckdb.DuckDBPyConnection, task: Task, settings: Settings) -> int:
     """Let the published recommender speak to who is there now: counts anew, nothing is chosen anew."""
     model_id, text = con.execute(
         "select model_id, params from models.models where task = ? and is_published", [task.name]
     ).fetchall()[0]
-    params = json.loads(text)
+    params, files = json.loads(text), kept(con, model_id)
     seen = "drop" if params["hides_seen"] else "keep"
     choices = Choices.load(con, task.name, seen, settings.seed)
-    kept: dict[str, dict[str, bytes]] = {}
-    for file, content in con.execute(
-        "select file, content from models.artifacts where model_id = ?", [model_id]
-    ).fetchall():
-        name, _, own = file.partition("/")
-        kept.setdefault(name, {})[own] = content
-    names = dict.fromkeys([*REFERENCES, *params["weights"]])
+    mix: Mix = Blend(params["weights"], params["shape"])
+    if RERANKER in files:
+        mix = Reranker(mix, files[RERANKER]["lightgbm.txt"].decode(), settings.threads)
+    names = dict.fromkeys([*REFERENCES, *mix.members])
     panel = Panel(con, names, choices.hides_seen, settings.seed, settings.threads)
-    panel.fit(choices.known("latest"), kept)
+    panel.fit(choices.known("latest"), files)
     con.execute(
         "update models.models set scored_at = now()::timestamp where model_id = ?", [model_id]
     )
-    return publishing.publish(con, task, panel, choices, params["weights"], params["shape"])
+    return publishing.publish(con, task, panel, choices, mix)

@@ -46,7 +46,7 @@ def _run(con: duckdb.DuckDBPyConnection, name: str, known: dict[str, str], hides
     panel, weights, found = Panel(con, names, hides, threads=2), {}, {}
     for split in ("valid", "test"):
         started = time.perf_counter()
-        asked = f"(select question, who, place, who % 2 = 0 as is_fit_half from next_questions where split = '{split}')"
+        asked = f"(select question, who, place, cutoff_at, who % 2 = 0 as is_fit_half from next_questions where split = '{split}')"
         panel.fit(known[split])
         tables = panel.ask(asked)
         if split == "valid":
