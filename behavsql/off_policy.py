@@ -6,6 +6,7 @@ replacement (`low`, `high`), and for the means of independent users the normal o
 below, which bounds them and biases towards what was logged: `count_clipped` says how often.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ class Log:
     reward: np.ndarray  # (n,) float64: what it brought
     propensity: np.ndarray  # (n,) float64 in (0, 1]: how likely that one was
     users: np.ndarray  # (n,) int: decisions about one user belong together
+    reach: np.ndarray | None = None  # (n, k) how likely an action meets its user; None: surely
 
     def __post_init__(self) -> None:
         lengths = {len(self.action), len(self.reward), len(self.propensity), len(self.users)}
@@ -78,51 +80,77 @@ def effective_sample_size(weight: np.ndarray) -> float:
 
 def estimate(
     log: Log, target: np.ndarray, expected: np.ndarray | None = None, clip: float = 0.0,
-    seed: int = 7,
+    seed: int = 7, shifted: Sequence[Log] = (),
 ) -> dict[str, Estimate]:  # fmt: skip
     """Estimator -> estimate; `expected` (n, k), a model's rewards of each action, adds doubly robust.
 
     ips                   mean(w r)
     self_normalised_ips   sum(w r) / sum(w)
-    doubly_robust         mean(sum_a target_a q_a + w (r - q_taken))
+    doubly_robust         mean(sum_a target_a reach_a q_a + w (r - q_taken))
 
-    Unbiased: ips where propensities are right, doubly robust where these or the model are. The
-    normal interval of the ratio is by linearisation.
+    Unbiased: ips where propensities are right, doubly robust where these or the model are; with a
+    reach below 1 both must be. The self-normalised one speaks of who is reached alone. The normal
+    interval of the ratio is by linearisation.
+    shifted: the same log, each with one of its estimated propensities a standard error off. What that
+    changes is part of the intervals.
     Source: Horvitz and Thompson 1952; Swaminathan and Joachims 2015, The self-normalized estimator
     for counterfactual learning; Dudik, Langford and Li 2011, Doubly robust policy evaluation.
     """
-    weight = weights(log, target, clip)
-    terms = {"ips": (weight * log.reward, np.ones(len(weight)))}
-    terms["self_normalised_ips"] = (weight * log.reward, weight)
+    return _all([_terms(one, target, expected, clip) for one in (log, *shifted)], log, target, clip, seed)
+
+
+def value(log: Log, target: np.ndarray, expected: np.ndarray, clip: float = 0.0) -> float:
+    """The doubly robust estimate without its interval; NaN without decisions."""
+    robust = _robust(log, target, expected, weights(log, target, clip))
+    return float(robust.mean()) if len(robust) else float("nan")
+
+
+def _terms(
+    log: Log, target: np.ndarray, expected: np.ndarray | None, clip: float
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Estimator -> (n,) what is summed, and (n,) what the sum is divided by."""
+    weight, ones = weights(log, target, clip), np.ones(len(log.action))
+    terms = {"ips": (weight * log.reward, ones), "self_normalised_ips": (weight * log.reward, weight)}
     if expected is not None:
-        terms["doubly_robust"] = (_robust(log, target, expected, weight), np.ones(len(weight)))
-    return _all(terms, log, weight, clip, seed)
+        terms["doubly_robust"] = (_robust(log, target, expected, weight), ones)
+    return terms
 
 
 def _robust(log: Log, target: np.ndarray, expected: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """(n,) what the model expects of the policy, mended by what it was off where that was done."""
     taken = expected[np.arange(len(log.action)), log.action]
-    return (target * expected).sum(axis=1) + weight * (log.reward - taken)
+    met = target if log.reach is None else target * log.reach
+    return (met * expected).sum(axis=1) + weight * (log.reward - taken)
 
 
 def _all(
-    terms: dict[str, tuple[np.ndarray, np.ndarray]], log: Log, weight: np.ndarray, clip: float,
-    seed: int,
+    terms: Sequence[dict[str, tuple[np.ndarray, np.ndarray]]], log: Log, target: np.ndarray,
+    clip: float, seed: int,
 ) -> dict[str, Estimate]:  # fmt: skip
+    """terms: those of the log, then those of each shifted one."""
+    weight = weights(log, target, clip)
     told = {
         "effective_sample_size": effective_sample_size(weight),
         "count": len(weight),
         "count_clipped": int((log.propensity < clip).sum()),
         "largest_weight": float(weight.max(initial=0.0)),
     }
-    drawn = _replicates(terms, log.users, seed)
-    return {name: _told(pair, drawn[name], log.users, told) for name, pair in terms.items()}
+    drawn, random = _replicates(terms[0], log.users, seed), np.random.default_rng(seed + 1)
+    found = {}
+    for name, pair in terms[0].items():
+        shifts = [_ratio(*other[name], log.users)[0] for other in terms[1:]]
+        shift = np.array(shifts) - _ratio(*pair, log.users)[0]
+        more = random.normal(size=(len(drawn[name]), len(shift))) @ shift
+        found[name] = _told(pair, drawn[name] + more, log.users, float(shift @ shift), told)
+    return found
 
 
 def _told(
-    pair: tuple[np.ndarray, np.ndarray], drawn: np.ndarray, users: np.ndarray, told: dict
-) -> Estimate:
+    pair: tuple[np.ndarray, np.ndarray], drawn: np.ndarray, users: np.ndarray, variance: float,
+    told: dict,
+) -> Estimate:  # fmt: skip
     value, spread = _ratio(*pair, users)
+    spread = float(np.sqrt(spread**2 + variance))
     low, high = percentiles(drawn, 0.95)
     return Estimate(
         value=value, low=low, high=high, normal_low=value - NORMAL_95 * spread,
@@ -158,20 +186,23 @@ def _replicates(
 
 
 def gain(
-    log: Log, target: np.ndarray, expected: np.ndarray | None, clip: float = 0.0, seed: int = 7
-) -> Estimate:
-    """How much more a policy brings than what was done, each decision compared with itself.
+    log: Log, target: np.ndarray, expected: np.ndarray, clip: float = 0.0, seed: int = 7,
+    shifted: Sequence[Log] = (),
+) -> Estimate:  # fmt: skip
+    """How much more a policy brings than what was done, each decision compared with itself."""
+    ones, terms = np.ones(len(log.action)), []
+    for one in (log, *shifted):
+        robust = _robust(one, target, expected, weights(one, target, clip))
+        terms.append({"gain": (robust - one.reward, ones)})
+    return _all(terms, log, target, clip, seed)["gain"]
 
-    Doubly robust; ips without a model of what is expected.
-    """
-    weight = weights(log, target, clip)
-    own = weight * log.reward if expected is None else _robust(log, target, expected, weight)
-    terms = {"gain": (own - log.reward, np.ones(len(weight)))}
-    return _all(terms, log, weight, clip, seed)["gain"]
 
-
-def mean_effect(effect: np.ndarray, users: np.ndarray, seed: int = 7) -> tuple[float, float, float]:
-    """(mean, low, high) of one effect (n,) for each decision."""
+def mean_effect(
+    effect: np.ndarray, users: np.ndarray, seed: int = 7, shifts: Sequence[float] = ()
+) -> tuple[float, float, float]:
+    """(mean, low, high) of one effect (n,) for each decision; shifts: see `estimate`, of the mean."""
     terms = {"mean": (effect, np.ones(len(effect)))}
-    low, high = percentiles(_replicates(terms, users, seed)["mean"], 0.95)
+    drawn = _replicates(terms, users, seed)["mean"]
+    random = np.random.default_rng(seed + 1)
+    low, high = percentiles(drawn + random.normal(size=(len(drawn), len(shifts))) @ np.array(shifts), 0.95)
     return _ratio(*terms["mean"], users)[0], low, high

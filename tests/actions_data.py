@@ -68,7 +68,8 @@ def decisions(
         action=action, reward=reward, next_matrix=codes[after] if matrix.shape[1] == states else matrix,
         next_state=after, is_next_known=moment < moments - 1, moment=moment,
         users=user.astype(np.uint64), logged=chances[np.arange(len(action)), action],
-        is_capped=np.zeros(len(action), dtype=bool), propensity=chances,
+        is_capped=np.zeros(len(action), dtype=bool), is_seen_later=np.ones(len(action), dtype=bool),
+        propensity=chances, reach=np.ones(chances.shape), unsure=(0.0, 0.0),
         is_estimated=np.zeros(len(action), dtype=bool),
     )  # fmt: skip
 

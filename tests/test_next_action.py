@@ -1,6 +1,7 @@
 """From logged mails to the next best action: learned, judged, chosen by the rules, told."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from conftest import run
 from behavsql import config
 from behavsql.acting import choosing
 from behavsql.acting.choosing import Calibration
-from behavsql.acting.decisions import Logged
-from behavsql.acting.learning import Learner
+from behavsql.acting.decisions import Logged, load
+from behavsql.acting.learning import Learner, refusal, unsupported
 from behavsql.action_settings import Actions
 from behavsql.errors import ConfigError
 from behavsql.pipeline import build, score
@@ -172,6 +173,35 @@ def test_the_build_tells_the_verdict_in_one_line(built, monkeypatch):
     assert found["is_recommended"] is True
 
 
+def test_who_had_not_agreed_then_is_not_learned_from_but_asked_about(built, tmp_path):
+    """Of the decisions of the past those agreed to alone; of who is asked now the rules say why not."""
+    copy = tmp_path / "build.duckdb"
+    shutil.copyfile(built.warehouse / ".work" / "build.duckdb", copy)
+    with duckdb.connect(str(copy)) as con:
+        con.execute("update actions.decisions set is_agreed_to = false "
+                    "where user_id % 3 = 0 and (split = 'train' or split = 'latest')")  # fmt: skip
+        past, latest = (
+            load(con, 1.0, {}, 9, 7, 100, only=f"decisions.split {sign} 'latest'") for sign in ("<>", "=")
+        )
+        (counts,) = con.execute(
+            "select count(*) filter (where split <> 'latest' and is_agreed_to), "
+            "count(*) filter (where split = 'latest') from actions.decisions"
+        ).fetchall()
+    assert (len(past.decisions), len(latest.decisions)) == counts
+    thirds = past.keys.filter(pl.col("user_id") % 3 == 0, pl.Series(past.split == "train"))
+    assert len(thirds) == 0
+
+
+def test_a_decision_without_a_reward_is_told_of(built, tmp_path):
+    copy = tmp_path / "build.duckdb"
+    shutil.copyfile(built.warehouse / ".work" / "build.duckdb", copy)
+    with duckdb.connect(str(copy)) as con:
+        con.execute("update actions.transitions set reward = null where user_id = 7")
+        logged = load(con, 1.0, {}, 9, 7, 100, only="decisions.split <> 'latest'")
+        (lacking,) = con.execute("select count(*) from actions.transitions where user_id = 7").fetchall()
+    assert refusal(logged).startswith(f"{lacking[0]} decisions have no reward in actions.rewards;")
+
+
 TOML = """
 [[source]]
 name = "shop"
@@ -318,6 +348,21 @@ def test_where_actions_do_nothing_no_policy_is_recommended():
         verdicts = rows.filter("is_champion", "is_deciding")["is_recommended"]
         wrong += verdicts.sum()
     assert wrong <= 1
+
+
+def test_what_was_never_tried_is_not_recommended():
+    """At the moments of test nobody got anything: the log cannot tell what mails would bring."""
+    log, _ = SHOP.log(users=1_500, moments=10, propensity=0.3)
+    split = np.where(log.moment < 6, "train", np.where(log.moment < 8, "valid", "test"))
+    few = np.where((split == "test") & (log.users % 50 > 0), 0, log.action)
+    keys = pl.DataFrame({"user_id": log.users, "cutoff_at": log.moment})
+    reward = log.reward + 3 * few  # mails pay, or nobody would get one
+    unlogged = replace(log, action=few, reward=reward, logged=np.full(len(log), np.nan))
+    logged = Logged(unlogged, split, log.users % 2 == 0, keys, {})
+    rows = Learner(logged, Actions(), ("everybody",), 1, 1).policies().filter("is_deciding")
+    assert rows["unsupported_share"][0] > 0.2
+    assert not rows["is_recommended"][0]
+    assert unsupported(0.96, 0.01).startswith("96% of what it would do was hardly ever done")
 
 
 def test_calibration_says_what_gains_mean():

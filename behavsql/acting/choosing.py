@@ -1,5 +1,6 @@
 """Who is acted upon: what acting gains each user, told from held-out decisions, and the rules."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -41,10 +42,18 @@ class Calibration:
     lines: tuple[Line, ...]  # of each action but the first, which is to do nothing
 
     @classmethod
-    def of(cls, held: Decisions, said: np.ndarray, effects: np.ndarray) -> Self:
-        """From held-out decisions; said and effects: (n, k)."""
+    def of(
+        cls, held: Decisions, said: np.ndarray, effects: np.ndarray,
+        shifts: Sequence[np.ndarray] = (),
+    ) -> Self:  # fmt: skip
+        """From held-out decisions; said and effects: (n, k).
+
+        shifts: (k,) each, how far the mean effects would lie elsewhere by what is unsure of
+        propensities, which is part of the intervals.
+        """
+        more = np.square([*shifts, np.zeros(said.shape[1])]).sum(axis=0)
         return cls(tuple(
-            _line(said[:, action], effects[:, action], held.users)
+            _line(said[:, action], effects[:, action], held.users, float(more[action]))
             for action in range(1, said.shape[1])
         ))  # fmt: skip
 
@@ -64,17 +73,19 @@ class Calibration:
         return cls(tuple(Line(**line) for line in lines))
 
 
-def _line(said: np.ndarray, effect: np.ndarray, users: np.ndarray) -> Line:
+def _line(said: np.ndarray, effect: np.ndarray, users: np.ndarray, more: float) -> Line:
+    """more: variance of the mean beside that of the draw of users."""
     center = float(said.mean()) if np.isfinite(said).all() and len(said) else 0.0
     off = np.where(np.isfinite(said), said - center, 0.0)
     has_slope = len(off) > 2 and off.std() > 1e-12 * max(abs(center), 1e-12)
     columns = np.stack([np.ones(len(off)), off], axis=1)
     if has_slope:
         beta, covariance = _regressed(columns, effect, users)
+        covariance[0, 0] += more
         if beta[1] > 0:
             return Line(center, float(beta[0]), float(beta[1]), _pairs(covariance))
     beta, covariance = _regressed(columns[:, :1], effect, users)
-    return Line(center, float(beta[0]), 0.0, ((float(covariance[0, 0]), 0.0), (0.0, 0.0)))
+    return Line(center, float(beta[0]), 0.0, ((float(covariance[0, 0]) + more, 0.0), (0.0, 0.0)))
 
 
 def _pairs(matrix: np.ndarray) -> tuple:
@@ -94,16 +105,15 @@ def _regressed(
     return beta, bread @ (scores.T @ scores) @ bread
 
 
-def effects(decisions: Decisions, expected: np.ndarray | None, clip: float) -> np.ndarray:
+def effects(decisions: Decisions, expected: np.ndarray, clip: float) -> np.ndarray:
     """(n, k) effect of each action on each decision's reward, against doing nothing.
 
-    One noisy number each, whose mean is right: doubly robust, or without `expected` rewards by
-    weights alone. Source: Robins, Rotnitzky and Zhao 1994: augmented inverse probability weighting.
+    One noisy number each, whose mean is right: doubly robust, see off_policy.estimate.
+    Source: Robins, Rotnitzky and Zhao 1994: augmented inverse probability weighting.
     """
-    rows = np.arange(len(decisions))
-    taken = decisions.action
-    outcome = np.zeros(decisions.propensity.shape) if expected is None else expected.copy()
-    residual = decisions.reward - outcome[rows, taken]
+    rows, taken = np.arange(len(decisions)), decisions.action
+    outcome = expected * decisions.reach
+    residual = decisions.reward - expected[rows, taken]
     outcome[rows, taken] += residual / np.maximum(decisions.propensity[rows, taken], clip)
     return outcome - outcome[:, :1]
 
@@ -114,9 +124,7 @@ def chosen(decisions: Decisions, scores: np.ndarray, budget: float) -> np.ndarra
     At each moment the share `budget` of users with the highest score of any action, if it is above
     zero and they are not capped; ties go by the hash of the user.
     """
-    best = scores[:, 1:].argmax(axis=1) + 1
-    gain = scores[np.arange(len(scores)), best]
-    is_open = (gain > 0) & ~decisions.is_capped
+    best, gain, is_open = _wanted(decisions, scores)
     order = np.lexsort((decisions.users, -gain, ~is_open, decisions.moment))
     sizes = np.bincount(decisions.moment)
     starts = np.cumsum(sizes) - sizes
@@ -124,6 +132,26 @@ def chosen(decisions: Decisions, scores: np.ndarray, budget: float) -> np.ndarra
     place[order] = np.arange(len(order)) - starts[decisions.moment[order]]
     is_within = place < np.floor(budget * sizes[decisions.moment])
     return np.where(is_open & is_within, best, 0)
+
+
+def drawn(decisions: Decisions, scores: np.ndarray, budget: float) -> np.ndarray:
+    """(n, k) how likely each action is where all score alike, so that whom the budget reaches is drawn."""
+    best, _, is_open = _wanted(decisions, scores)
+    affordable = np.floor(budget * np.bincount(decisions.moment))
+    share = np.minimum(1, affordable / np.maximum(np.bincount(decisions.moment, is_open), 1))
+    found = np.zeros(scores.shape)
+    found[np.arange(len(decisions)), best] = np.where(is_open, share[decisions.moment], 0)
+    found[:, 0] = 1 - found[:, 1:].sum(axis=1)
+    return found
+
+
+def _wanted(
+    decisions: Decisions, scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """((n,) the best action, (n,) its score, (n,) whether it may be done and is worth it)."""
+    best = scores[:, 1:].argmax(axis=1) + 1
+    gain = scores[np.arange(len(scores)), best]
+    return best, gain, (gain > 0) & ~decisions.is_capped
 
 
 def as_probabilities(action: np.ndarray, actions: int) -> np.ndarray:

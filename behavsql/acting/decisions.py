@@ -38,8 +38,11 @@ class Decisions:
     users: np.ndarray  # (n,) uint64 code of the user
     logged: np.ndarray  # (n,) float64: the propensity in the log, NaN = none
     is_capped: np.ndarray  # (n,) bool: has got as many actions as they may
+    is_seen_later: np.ndarray  # (n,) bool: whether anything is known of them after the horizon
     propensity: np.ndarray | None = None  # (n, k) how likely each action was
+    reach: np.ndarray | None = None  # (n, k) how likely each would have reached the user
     is_estimated: np.ndarray | None = None  # (n,) bool: whether no log said so
+    unsure: tuple[float, ...] = ()  # (k,) standard error of the log of each estimated propensity
 
     def __len__(self) -> int:
         return len(self.users)
@@ -55,7 +58,7 @@ class Decisions:
     def log(self) -> Log:
         """What off-policy estimates are made from."""
         taken = self.propensity[np.arange(len(self)), self.action]
-        return Log(self.action, self.reward, taken, self.users)
+        return Log(self.action, self.reward, taken, self.users, self.reach)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def load(
     least: int, columns: list[str] | None = None, actions: tuple[str, ...] | None = None,
     only: str = "true",
 ) -> Logged:  # fmt: skip
-    """Pull the decisions through Arrow, ordered by user and moment.
+    """Pull the decisions through Arrow, ordered by user and moment; of the past those agreed to alone.
 
     least: actions taken less often in train are left out, with their decisions; `actions`, if they
     are known already, are taken as they are. only: a SQL condition on `decisions`.
@@ -118,6 +121,7 @@ def load(
         moment=frame["moment"].to_numpy(), users=frame["user_code"].to_numpy(),
         logged=frame["logged_propensity"].fill_null(float("nan")).to_numpy(),
         is_capped=frame["received"].fill_null(0).to_numpy() >= cap,
+        is_seen_later=frame["is_seen_later"].fill_null(False).to_numpy(),
     )  # fmt: skip
     return Logged(
         decisions, frame["split"].to_numpy(), frame["is_fit_half"].to_numpy(),
@@ -137,14 +141,14 @@ def _query(columns: list[str], seed: int, only: str) -> str:
             hash(decisions.user_id, {int(seed)}) % 2 = 0 as is_fit_half,
             dense_rank() over (order by decisions.cutoff_at) - 1 as moment,
             decisions.action, decisions.logged_propensity, states.state, steps.next_state,
-            steps.next_cutoff_at is not null as is_next_known, cast(steps.reward as double) as reward,
+            steps.next_cutoff_at is not null as is_next_known, steps.is_seen_later, cast(steps.reward as double) as reward,
             cast(states.count_actions_in_window as double) as received, {now}, {after}
         from actions.decisions as decisions
         inner join actions.states as states using (user_id, cutoff_at)
         left join actions.transitions as steps using (user_id, cutoff_at)
         left join actions.states as after
             on after.user_id = decisions.user_id and after.cutoff_at = steps.next_cutoff_at
-        where {only}
+        where (decisions.is_agreed_to or decisions.split = 'latest') and {only}
         order by decisions.user_id, decisions.cutoff_at"""
 
 

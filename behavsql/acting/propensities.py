@@ -1,109 +1,153 @@
-"""How likely each action was when it was decided: as logged, else estimated from the state."""
+"""How likely each action was when it was decided, and how likely it would have reached the user.
 
-from typing import Self
+A propensity is about who could be reached: who has left for good gets nothing, whatever is drawn.
+Nothing in their state tells them from who is merely away, so they fill up those left alone, who
+then seem to bring little, and every action looks good. What was done is not enough to see that,
+but what came later is: of whom anything is known after the horizon was there. So of the share that
+each state saw acted upon, P(action | state) = reach * propensity, the propensity is learned from
+those who were seen later, or taken from the log, and the reach is what is left.
+
+That is right if acting does not change who is seen later; where it brings users back for longer,
+actions are worth more than it says. It is only done where the two surely differ.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 
-from behavsql.acting.decisions import Decisions
+from behavsql.acting.decisions import Decisions, Logged
+from behavsql.acting.propensity_model import PropensityModel, anchored, moment_shares
 
-BINS = 8  # of each number that is known of a user
-MOST_ROWS = 200_000  # it is fitted on
-STRENGTH = 0.3  # of the penalty, inverse
-SURELY = 4.0  # standard errors
-
-
-class Propensities:
-    """Multinomial logistic regression on binned states and on what share each moment acted upon.
-
-    How many are acted upon at a moment is decided before whom, so the moment's own shares are
-    known. Odds are then scaled, one factor an action, to what valid users saw.
-    """
-
-    def fit(self, train: Decisions, valid: Decisions) -> Self:
-        """Learn from train, and the factors from valid."""
-        from sklearn.linear_model import LogisticRegression
-
-        self._edges = [_edges(column) for column in train.matrix.T]
-        some = np.random.default_rng(0).permutation(len(train))[:MOST_ROWS]
-        rows = np.zeros(len(train), dtype=bool)
-        rows[some] = True
-        few = train.rows(rows)
-        self._model = LogisticRegression(C=STRENGTH, max_iter=200, tol=1e-4)
-        self._model.fit(self._inputs(few), few.action)
-        self._factors = np.ones(len(train.actions))
-        expected = self._raw(valid).sum(axis=0)
-        seen = np.bincount(valid.action, minlength=len(train.actions))
-        self._factors = (seen + 1) / (expected + 1)
-        return self
-
-    def predict(self, decisions: Decisions) -> tuple[np.ndarray, np.ndarray]:
-        """((n, k) how likely each action was, (n,) whether that is estimated)."""
-        odds = self._raw(decisions) * self._factors
-        found = odds / odds.sum(axis=1, keepdims=True)
-        return _as_logged(decisions, found)
-
-    def _raw(self, decisions: Decisions) -> np.ndarray:
-        found = np.zeros((len(decisions), len(decisions.actions)))
-        found[:, self._model.classes_] = self._model.predict_proba(self._inputs(decisions))
-        return found
-
-    def _inputs(self, decisions: Decisions) -> np.ndarray:
-        """(n, b) one column for each bin of each number, and the moment's log odds of each action."""
-        parts = []
-        for column, edges in zip(decisions.matrix.T, self._edges, strict=True):
-            bins = np.where(np.isnan(column), len(edges) + 1, np.searchsorted(edges, column))
-            parts.append(np.eye(len(edges) + 2, dtype=np.float32)[bins])
-        shares = moment_shares(decisions)
-        odds = np.log(shares[:, 1:] / shares[:, :1])
-        return np.concatenate([*parts, odds.astype(np.float32)], axis=1)
+SURELY_LOGGED = 4.0  # standard errors
+SURELY_ESTIMATED = 2.0
+LEAST_TOLD = 10  # logged actions of one probability, to take it for everybody's
+LEAST_SEEN = 100  # decisions to act of users who were seen later, to learn from
+LEAST_REACH = 0.05
+LEAST_SHARE = 1e-3  # of an action that no log of a moment tells of
+MOST_ACTED = 0.99
 
 
-def reached_share(decisions: Decisions) -> float | None:
-    """How many got an action, of as many as the log says should have; None where it does not say.
+def with_propensities(logged: Logged) -> Logged:
+    """The same log, with how likely each action was and would have reached the user."""
+    done = logged.decisions
+    train, known = logged.mask("train"), logged.mask("train", "valid")
+    told, is_told = _told(done)
+    reach, propensity = np.ones(len(done)), told.copy()
+    counts = np.zeros(len(done.actions))  # of what estimates were made from
+    if not is_told.all():
+        shares = moment_shares(done.moment, done.action, len(done.actions))
+        raw = _predicted(done, shares, train)
+        acted_share = anchored(raw, done.moment, shares)  # in each state, whoever was there
+        reach, counts = _estimated_reach(done, shares, raw, acted_share, train, known)
+        propensity = np.where(is_told[:, None], told, _of_reachable(acted_share, reach))
+    if is_told.any():
+        logged_reach, count = _logged_reach(done, told, train & is_told, known & is_told)
+        reach = np.where(is_told, logged_reach, reach)
+        counts = np.maximum(counts, count)
+    own = ~np.isnan(done.logged)
+    propensity[own, done.action[own]] = done.logged[own]
+    unsure = np.where(counts > 0, 1 / np.sqrt(np.maximum(counts, 1)), 0)
+    decisions = replace(
+        done, propensity=propensity, is_estimated=~own & ~is_told, unsure=(0.0, *unsure[1:].tolist()),
+        reach=np.column_stack([np.ones(len(done)), np.tile(reach[:, None], len(done.actions) - 1)]),
+    )  # fmt: skip
+    return replace(logged, decisions=decisions)
 
-    1 unless they are surely fewer (four standard errors): then some could not be reached.
-    """
-    if decisions.is_estimated.any():
-        return None
-    chance = decisions.propensity[:, 1:].sum(axis=1)
-    short = chance.sum() - np.count_nonzero(decisions.action)
-    if short <= SURELY * np.sqrt((chance * (1 - chance)).sum()):
+
+def reached_share(decisions: Decisions) -> float:
+    """How many got an action, of as many as were meant to; 1 unless they are surely fewer."""
+    meant = decisions.propensity[:, 1:].sum()
+    if (decisions.reach[:, 1:] >= 1).all() or not meant:
         return 1.0
-    return float(1 - short / chance.sum())
+    return float(min(1.0, np.count_nonzero(decisions.action) / meant))
 
 
-def moment_shares(decisions: Decisions) -> np.ndarray:
-    """(n, k) which share of a decision's moment got each action, smoothed."""
-    k = len(decisions.actions)
-    counts = np.bincount(decisions.moment * k + decisions.action, minlength=0)
-    counts = np.pad(counts, (0, -len(counts) % k)).reshape(-1, k) + 1 / k
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    return shares[decisions.moment]
+def shifted(decisions: Decisions) -> list[Decisions]:
+    """The same decisions with what is estimated of each action a standard error off."""
+    found = []
+    for action in np.flatnonzero(decisions.unsure):
+        by = np.exp(decisions.unsure[action])
+        propensity, reach = decisions.propensity.copy(), decisions.reach.copy()
+        rows = decisions.is_estimated
+        propensity[rows, action] = np.minimum(propensity[rows, action] * by, MOST_ACTED)
+        propensity[rows, 0] = np.maximum(1 - propensity[rows, 1:].sum(axis=1), 1 - MOST_ACTED)
+        reach[reach[:, action] < 1, action] /= by
+        found.append(replace(decisions, propensity=propensity, reach=reach))
+    return found
 
 
-def _edges(column: np.ndarray) -> np.ndarray:
-    known = column[~np.isnan(column)]
-    if not len(known):
-        return np.empty(0)
-    return np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
+def _predicted(done: Decisions, shares: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(n, k) for all, learned from some rows."""
+    model = PropensityModel().fit(done.matrix[rows], shares[rows], done.action[rows])
+    return model.predict(done.matrix, shares)
 
 
-def _as_logged(decisions: Decisions, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same, with what the log says in its place.
+def _estimated_reach(
+    done: Decisions, shares: np.ndarray, raw: np.ndarray, acted_share: np.ndarray,
+    train: np.ndarray, known: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """((n,) how likely users could be reached, (k,) how often each action was done where that was told).
+
+    Told from who was seen later; 1 where those were not surely acted upon more than their like.
+    """
+    later, was_acted = done.is_seen_later, done.action > 0
+    everybody = np.ones(len(done)), np.bincount(done.action[known], minlength=len(done.actions))
+    if (later & train & was_acted).sum() < LEAST_SEEN or not (later & train & ~was_acted).any():
+        return everybody
+    rows = later & known
+    chance = acted_share[rows, 1:].sum(axis=1)
+    more = was_acted[rows].sum() - chance.sum()
+    if more <= SURELY_ESTIMATED * np.sqrt((chance * (1 - chance)).sum()):
+        return everybody
+    of_later = _predicted(done, shares, later & train)
+    reach = raw[:, 1:].sum(axis=1) / np.maximum(of_later[:, 1:].sum(axis=1), 1e-12)
+    # Scaled to as many as were acted upon of those seen later, the last ones of train included.
+    reach *= (chance / reach[rows]).sum() / was_acted[rows].sum()
+    counts = np.bincount(done.action[rows], minlength=len(done.actions))
+    return np.clip(reach, LEAST_REACH, 1.0), counts
+
+
+def _logged_reach(
+    done: Decisions, told: np.ndarray, train: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same by the log: 1 unless surely fewer were acted upon than it says."""
+    k, was_acted = len(done.actions), done.action > 0
+    everybody = np.ones(len(done)), np.zeros(k)
+    chance = told[:, 1:].sum(axis=1)
+    short = chance[known].sum() - was_acted[known].sum()
+    is_sure = short > SURELY_LOGGED * np.sqrt((chance * (1 - chance))[known].sum())
+    if not is_sure or was_acted[train].sum() < LEAST_SEEN or was_acted[train].all():
+        return everybody
+    acted = _predicted(done, np.maximum(told, LEAST_SHARE), train)[:, 1:].sum(axis=1)
+    reach = acted / np.maximum(chance, 1e-12)
+    reach *= was_acted[known].sum() / acted[known].sum()
+    counts = np.bincount(done.action[known], minlength=k)
+    return np.clip(reach, LEAST_REACH, 1.0), counts
+
+
+def _of_reachable(acted_share: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """(n, k) the propensities of who can be reached."""
+    found = acted_share.copy()
+    acted = acted_share[:, 1:].sum(axis=1)
+    meant = np.minimum(acted / reach, np.maximum(acted, MOST_ACTED))
+    found[:, 1:] *= (meant / np.maximum(acted, 1e-12))[:, None]
+    found[:, 0] = 1 - meant
+    return found
+
+
+def _told(done: Decisions) -> tuple[np.ndarray, np.ndarray]:
+    """((n, k) the propensities of moments whose log tells them for all, (n,) where that is).
 
     Where all of a moment's actions of one kind were logged with one probability, it was
     everybody's, and doing nothing has what is left. Else a log speaks of its own decision alone.
     """
-    found, is_estimated = found.copy(), np.isnan(decisions.logged)
-    rows = np.arange(len(decisions))
-    for moment in np.unique(decisions.moment):
-        here = decisions.moment == moment
-        told = _told_for_all(decisions, here)
+    found, is_told = np.zeros((len(done), len(done.actions))), np.zeros(len(done), dtype=bool)
+    for moment in np.unique(done.moment):
+        here = done.moment == moment
+        told = _told_for_all(done, here)
         if told is not None:
-            found[here], is_estimated[here] = told, False
-    own = ~np.isnan(decisions.logged)
-    found[rows[own], decisions.action[own]] = decisions.logged[own]
-    return found, is_estimated
+            found[here], is_told[here] = told, True
+    return found, is_told
 
 
 def _told_for_all(decisions: Decisions, here: np.ndarray) -> np.ndarray | None:
@@ -113,7 +157,7 @@ def _told_for_all(decisions: Decisions, here: np.ndarray) -> np.ndarray | None:
         logged = decisions.logged[here & (decisions.action == action)]
         if action == 0:
             continue
-        if np.isnan(logged).any() or np.ptp(logged) > 1e-9:
+        if len(logged) < LEAST_TOLD or np.isnan(logged).any() or np.ptp(logged) > 1e-9:
             return None
         told[action] = logged[0]
     told[0] = 1 - told.sum()

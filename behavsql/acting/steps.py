@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from behavsql.acting import tables
+from behavsql.acting.balance import calibration
 from behavsql.acting.choosing import Calibration
 from behavsql.acting.decisions import Decisions, Logged, load
 from behavsql.acting.learning import LEAST_ACTED, Judged, Learner, refusal
@@ -28,7 +29,7 @@ def learn(con: duckdb.DuckDBPyConnection, config: Config, say: Callable[[str], N
         tables.forget(con)
         words = ", ".join(config.action_words())
         return f"skipped: no event is called {words}" if words else "skipped: disabled"
-    logged = _load(con, config)
+    logged = _load(con, config, only="decisions.split <> 'latest'")
     for action, count in logged.left_out.items() if len(logged.decisions.actions) > 1 else ():
         say(f"{action} is left out: {counted(count, 'decision')} to learn from, "
             f"allowed is {LEAST_ACTED['train']} or more")  # fmt: skip
@@ -55,6 +56,8 @@ def _store(con: duckdb.DuckDBPyConnection, learner: Learner) -> str:
     tables.replace_rows(con, "policies", policies)
     tables.replace_rows(con, "action_effects", learner.action_effects())
     tables.replace_rows(con, "action_propensities", learner.propensities())
+    tables.replace_rows(con, "action_balance", learner.balance.table())
+    tables.replace_rows(con, "propensity_bins", calibration(learner.test))
     shown = [one.policy.table() for one in learner.judged]
     tables.replace_rows(con, "action_values", next((t for t in shown if t is not None), None))
     best = learner.champion
@@ -67,8 +70,8 @@ def _store(con: duckdb.DuckDBPyConnection, learner: Learner) -> str:
     row = policies.filter("is_champion", "is_deciding").row(0, named=True)
     word = "recommended" if row["is_recommended"] else "not recommended"
     told = f"{best.policy.name} {word}: {row['reason']}"
-    if learner.deciding == "ips":
-        told += f"; {learner.reached:.0%} of those who by the log should have got something did"
+    if learner.reached < 1:
+        told += f"; {learner.reached:.0%} of those meant to get something could be reached"
     return told
 
 

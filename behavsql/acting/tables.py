@@ -10,12 +10,21 @@ create table if not exists models.policies (
     normal_low double, normal_high double, logging_value double, gain double, gain_low double,
     gain_high double, effective_sample_size double, count_decisions bigint, count_clipped bigint,
     largest_weight double, acted_share double, is_champion boolean, is_deciding boolean,
-    is_recommended boolean, reason varchar
+    is_recommended boolean, reason varchar, unsupported_share double
 );
+alter table models.policies add column if not exists unsupported_share double;
 create table if not exists models.action_effects (
     action varchar, effect double, low double, high double, count_acted bigint,
     count_left_alone bigint, mean_propensity double, is_propensity_estimated boolean,
     reached_share double, count_clipped bigint
+);
+create table if not exists models.action_balance (
+    action varchar, feature varchar, difference_before double, difference double,
+    standard_error double
+);
+create table if not exists models.propensity_bins (
+    action varchar, bin bigint, count_decisions bigint, mean_propensity double, acted_share double,
+    low double, high double
 );
 create table if not exists models.action_values (
     state varchar, action varchar, value double, count_decisions bigint
@@ -29,6 +38,9 @@ PER_USER = {
     "action_gains": "null::varchar as action, null::varchar as policy, null::double as score, "
     "null::double as expected_gain, null::double as low, null::double as high",
 }
+SHOWN = (
+    "policies", "action_effects", "action_balance", "propensity_bins", "action_values", "policy_files",
+)  # fmt: skip
 SUMMARY = "policy.json"  # the file that says how the policy is used
 
 
@@ -73,7 +85,7 @@ def load_files(con: duckdb.DuckDBPyConnection) -> tuple[str | None, dict[str, by
 
 def forget(con: duckdb.DuckDBPyConnection, but_reason: str | None = None) -> None:
     """Empty all of them; `but_reason` stays as the one line that says why there is no policy."""
-    for name in ("policies", "action_effects", "action_values", "policy_files", *PER_USER):
+    for name in (*SHOWN, *PER_USER):
         con.execute(f"delete from models.{name}")
     if but_reason:
         con.execute(

@@ -42,7 +42,7 @@ MADE_WITH = {
     "features.categories": WATCH, "models.label_rates": WATCH,
     "predictions.outcomes": REMEMBER, "meta.quality": "staging.ledger",
     "models.policies": LEARN, "models.action_effects": LEARN, "models.action_values": LEARN,
-    "models.action_propensities": LEARN,
+    "models.action_propensities": LEARN, "models.action_balance": LEARN, "models.propensity_bins": LEARN,
 }  # fmt: skip
 SIMILAR_USERS = "similar_users"  # the function that reads it
 # Tables that the explaining of a task's models fills.

@@ -13,9 +13,9 @@ UNITS = 32
 HIDDEN_LAYERS = 2
 SYNCS = 25  # times the target network becomes what was learned
 MOST_ROWS = 60_000
-BATCH = 256
+BATCH = 1_024
 LEAST_STEPS = 40  # of descent between two syncs, however few the rows
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 5e-3
 
 
 class DQN(Policy):

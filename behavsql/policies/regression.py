@@ -10,11 +10,12 @@ if TYPE_CHECKING:
 MOST_ROUNDS = 120
 PATIENCE = 15  # rounds without a better loss before stopping
 LEAST_ROWS = 40  # to learn more than the mean from
-ONE_THREAD_ROWS = 50_000  # up to here threads on a busy machine wait more than they work
+ONE_THREAD_ROWS = 400_000  # up to here threads on a busy machine wait more than they work
 PARAMS = {
-    "objective": "regression", "learning_rate": 0.05, "num_leaves": 8, "max_depth": 4,
-    "lambda_l2": 10.0, "feature_fraction": 0.8, "bagging_fraction": 0.8, "bagging_freq": 1,
-    "deterministic": True, "force_row_wise": True, "verbosity": -1,
+    "objective": "regression", "learning_rate": 0.1, "max_bin": 63, "num_leaves": 8,
+    "max_depth": 4, "lambda_l2": 10.0, "feature_fraction": 0.8, "bagging_fraction": 0.8,
+    "bagging_freq": 1, "deterministic": True, "force_row_wise": True,
+    "verbosity": -1,
 }  # fmt: skip
 
 

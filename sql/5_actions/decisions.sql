@@ -1,9 +1,9 @@
 -- purpose: who could be acted upon at each moment, and what was done that day: none is a choice too
 -- grain:   user_id, cutoff_at
--- inputs:  actions.moments, staging.actions, sessions.user_days
--- params:  bucket, action_active_within
+-- inputs:  actions.moments, staging.actions, staging.consents, sessions.user_days
+-- params:  bucket, action_active_within, is_granted_unless_told
 -- check:   (action is null) = (split = 'latest')
--- version: 1
+-- version: 2
 with
 
 -- Being acted upon is no activity: who only gets mails drops out.
@@ -45,8 +45,15 @@ select
     case when eligible.split <> 'latest' then coalesce(acted.action, 'none') end as action,
     acted.logged_propensity,
     coalesce(acted.count_actions, 0) as count_actions,
+    -- As of the moment: who had not agreed by then could not be acted upon, whatever was done.
+    coalesce(consents.is_granted, getvariable('is_granted_unless_told')) as is_agreed_to,
 from eligible
 left join acted
     on acted.user_id = eligible.user_id
     and acted.cutoff_at = eligible.cutoff_at
+left join staging.consents as consents
+    on consents.user_id = eligible.user_id
+    and consents.purpose = 'marketing'
+    and eligible.cutoff_at >= consents.from_at
+    and eligible.cutoff_at < consents.until_at
 order by eligible.user_id, eligible.cutoff_at

@@ -1,11 +1,11 @@
 -- purpose: what to do about each user now, by the policy that the log speaks for, and within the rules
 -- grain:   user_id
--- inputs:  models.action_gains, models.policies, actions.states, staging.consents
--- params:  action_budget, action_frequency_cap, is_granted_unless_told
+-- inputs:  models.action_gains, models.policies, actions.states, actions.decisions
+-- params:  action_budget, action_frequency_cap
 -- check:   low <= expected_gain and expected_gain <= high
 -- check:   not is_recommended or score > 0
 -- scope:   global
--- version: 2
+-- version: 3
 -- Every rule is a line of `ruled`; another one belongs there, and into `reason`.
 with
 
@@ -18,7 +18,7 @@ best as (
 ruled as (
     select
         best.*,
-        coalesce(consents.is_granted, getvariable('is_granted_unless_told')) as is_agreed_to,
+        decisions.is_agreed_to,
         best.score > 0 and is_agreed_to as is_worth_it,
         states.count_actions_in_window < getvariable('action_frequency_cap') as is_below_cap,
         states.count_actions_in_window as count_received,
@@ -26,9 +26,9 @@ ruled as (
     inner join actions.states as states
         on states.user_id = best.user_id
         and states.cutoff_at = best.cutoff_at
-    left join staging.consents as consents
-        on consents.user_id = best.user_id and consents.purpose = 'marketing'
-        and best.cutoff_at >= consents.from_at and best.cutoff_at < consents.until_at
+    inner join actions.decisions as decisions
+        on decisions.user_id = best.user_id
+        and decisions.cutoff_at = best.cutoff_at
 ),
 
 ranked as (
@@ -37,7 +37,9 @@ ranked as (
         row_number() over (
             order by is_worth_it and is_below_cap desc, score desc, hash(user_id)
         ) as place,
-        floor(getvariable('action_budget') * count(*) over ()) as count_affordable,
+        -- A share of who may be acted upon: of who has agreed.
+        floor(getvariable('action_budget') * count(*) filter (is_agreed_to) over ())
+            as count_affordable,
     from ruled
 ),
 

@@ -3,8 +3,8 @@
 -- inputs:  models.policies
 -- check:   not is_recommended or low > logging_value
 -- scope:   global
--- version: 1
--- A policy whose interval includes what was done is not recommended.
+-- version: 2
+-- Recommended is at most the policy that valid chose, if its interval lies above what was done.
 select
     policy,
     estimator,
@@ -22,6 +22,7 @@ select
     count_clipped,
     largest_weight,
     acted_share,
+    unsupported_share,
     is_champion,
     is_deciding,
     is_recommended,
