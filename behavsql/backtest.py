@@ -20,8 +20,9 @@ from behavsql.frames import Asked
 from behavsql.metrics import evaluate, intervals
 from behavsql.models import MODELS, REFERENCES, model_class
 from behavsql.progress import Progress
-from behavsql.tasks import MIN_TRAIN_CUTOFFS, Task
+from behavsql.tasks import Task
 from behavsql.train import Trained, train_all
+from behavsql.verdicts import MIN_TRAIN_CUTOFFS
 
 FOLDS = 8
 VALID_CUTOFFS = 2

@@ -13,6 +13,7 @@ from behavsql import (
     score_history,
     tasks,
     transform,
+    verdicts,
 )
 from behavsql.appending import NotAppendable
 from behavsql.plan import records
@@ -86,7 +87,7 @@ def judge(run: "Run", step: Step) -> None:
         run.partitions.close()
     # A task that is only scored keeps its model, whatever its labels are by now.
     scored = {other.task for other in run.steps if other.verb == "score"}
-    tasks.judge(run.con, scored & model_steps.trained(run))
+    verdicts.judge(run.con, scored & model_steps.trained(run))
     for name, (status, reason) in tasks.closed(run.con).items():
         run.progress.say(f"  task {name} {status}: {reason}")
         model_steps.forget(run, name)

@@ -15,8 +15,8 @@ from behavsql import (
     ledger,
     model_steps,
     plan,
-    tasks,
     transform,
+    verdicts,
 )
 from behavsql.budget import Budget
 from behavsql.catalog import Catalog
@@ -126,7 +126,7 @@ class Run:
             self.is_opened = True
             self.transactions.end()
             with self.transactions.step():
-                tasks.reopen(self.con)
+                verdicts.reopen(self.con)
                 records.loosen(self.con, plan.JUDGE)
             self.transactions.end()
 

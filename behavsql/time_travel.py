@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from behavsql import plan, tasks, transform
+from behavsql import plan, transform, verdicts
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
@@ -116,7 +116,7 @@ def _truncate(con: duckdb.DuckDBPyConnection, cutoff_at: datetime, read: Iterabl
     con.execute("create schema meta")
     for table in ("tasks", "clock"):
         con.execute(f"create table meta.{table} as from batch.meta.{table}")
-    tasks.reopen(con)  # features are made before the verdicts on tasks
+    verdicts.reopen(con)  # features are made before the verdicts on tasks
 
 
 def _compare(con: duckdb.DuckDBPyConnection, file: SqlFile, cutoff_at: datetime) -> list[Leak]:

@@ -9,7 +9,7 @@ import pytest
 from clickstream import clickstream
 from conftest import SHIPPED, Heard, project, stage
 
-from behavsql import tasks, transform
+from behavsql import tasks, transform, verdicts
 from behavsql.errors import ConfigError, SourceError
 from behavsql.pipeline import build, load_catalog
 from behavsql.progress import Progress
@@ -51,7 +51,7 @@ def _judged(folder, events: pl.DataFrame, **parts):
     for file in catalog.files.values():
         if 2 <= file.stage_number <= 5:
             transform.run_file(con, file)
-    tasks.judge(con)
+    verdicts.judge(con)
     rows = con.execute("select task, status, reason from meta.tasks").fetchall()
     return {task: (status, reason) for task, status, reason in rows}
 

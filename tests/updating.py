@@ -19,8 +19,8 @@ from behavsql.plan import records
 from behavsql.plan.steps import Goal
 from behavsql.progress import Progress
 from behavsql.run import Run
-from behavsql.tasks import reopen
 from behavsql.updating import Update, updates
+from behavsql.verdicts import reopen
 from behavsql.warehouse import Warehouse
 
 START = datetime(2024, 1, 1)

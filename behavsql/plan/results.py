@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import duckdb
 
-from behavsql import tasks
+from behavsql import verdicts
 from behavsql.config import Settings
 from behavsql.plan import content
 from behavsql.plan.changes import digest
@@ -37,7 +37,7 @@ class Results:
         if step.name in NAMED_BY_CONTENT:
             return content.measure(self.con, NAMED_BY_CONTENT[step.name])
         if step.verb == "judge":
-            return {VERDICTS: content.fingerprint(self.con, tasks.VERDICTS)}
+            return {VERDICTS: content.fingerprint(self.con, verdicts.VERDICTS)}
         if step.verb in TELLS:
             rows = self.rows(step)
             learned = rows | {f"fitted[{step.task}]": self.new} if step.verb == "train" else {}

@@ -88,10 +88,8 @@ class Task:
 
     @property
     def question(self) -> str:
-        """The label file's purpose, with the horizon said, as a sentence."""
+        """The label file's purpose, as a sentence."""
         text = str(self.row.get("purpose") or self.name)
-        for words in ("within the horizon", "up to the horizon"):
-            text = text.replace(words, f"{words.split()[0]}{' to' if words[0] == 'u' else ''} {self.horizon}")  # fmt: skip
         return text[:1].upper() + text[1:]
 
     @property
