@@ -161,4 +161,4 @@ def _drawn(con: duckdb.DuckDBPyConnection, task: Task) -> str:
     ).fetchall()[0][0]
     share = min(1.0, MOST_USERS / max(rows, 1))
     drawn = f"hash(asked.user_id, 2) / 18446744073709551616.0 < {literal(share)}"
-    return f"asked.split = 'latest' and {drawn}"
+    return f"{frames.LATEST} and {drawn}"

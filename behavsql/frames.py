@@ -13,6 +13,7 @@ from behavsql.plan import content
 from behavsql.quoting import identifier, literal
 from behavsql.sequences import Sequences
 
+LATEST = "asked.split = 'latest'"  # at the cutoff of now
 NOT_FEATURES = ("split", "label", "user_code", "is_fit_half", "user_id", "cutoff_at")
 
 
@@ -75,6 +76,7 @@ def load(
 
     Train rows past `max_train_rows` are left out whole users at a time, by a hash of the user.
     only: a SQL condition on `asked` (user_id, cutoff_at, split); rows that do not meet it stay out.
+    One that begins with LATEST is answered from features.latest, which is small.
     with_sequences: the events before each question too.
     """
     share = _train_share(con, task, max_train_rows)
@@ -114,7 +116,7 @@ def unlabelled(features: pl.DataFrame, task: str, kind: str) -> Table:
 def fingerprints(con: duckdb.DuckDBPyConnection, task: str, settings: Settings) -> dict[str, str]:
     """What `load` would bring, told without loading it: `rows` all of it, `latest` what is asked now."""
     share = _train_share(con, task, settings.max_train_rows)
-    wanted = {"rows": "true", "latest": "asked.split = 'latest'"}
+    wanted = {"rows": "true", "latest": LATEST}
     return {
         name: content.fingerprint(con, f"({_query(con, task, share, settings.seed, only)})")
         for name, only in wanted.items()
@@ -145,12 +147,13 @@ def _query(con: duckdb.DuckDBPyConnection, task: str, share: float, seed: int, o
         if name.endswith("_last_window") and name != f"{task}_last_window"
     ]  # fmt: skip
     own = f"matrix.* exclude ({', '.join(others)})" if others else "matrix.*"
+    source = "features.latest" if only.startswith(LATEST) else "features.matrix"
     return f"""select asked.split, labels.label::double as label,
             hash(asked.user_id) as user_code,
             hash(asked.user_id, {int(seed)}) % 2 = 0 as is_fit_half,
             {own}
         from cutoffs.populations as asked
-        inner join features.matrix as matrix using (user_id, cutoff_at)
+        inner join {source} as matrix using (user_id, cutoff_at)
         left join {identifier("labels", task)} as labels
             on labels.user_id = asked.user_id and labels.cutoff_at = asked.cutoff_at
             and asked.split <> 'latest'

@@ -1,5 +1,8 @@
 """Tables whose columns depend on which features and tasks there are, so no SQL file can list them."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import duckdb
 
 from behavsql import describe, outcomes, score_history, transform
@@ -66,24 +69,27 @@ def _fill_matrix(
 
 
 def matrix_rows(
-    scalars: dict[str, list[str]], tasks: list[Task], those: str, those_labels: str | None = None
-) -> str:
+    scalars: dict[str, list[str]], tasks: list[Task], those: str, those_labels: str | None = None,
+    parts: Mapping[str, str] = MappingProxyType({}),
+) -> str:  # fmt: skip
     """The query for some rows of the matrix. those: the condition on users and cutoffs.
 
     those_labels: the one on labels, whose `cutoff_at` lies `tasks.horizon` before that of the row.
+    parts: by their table, smaller tables that have all these rows of it.
     """
+    source = lambda table: identifier(*([parts[table]] if table in parts else table.split(".")))  # noqa: E731
     columns = [f"{identifier(file)}.{identifier(name)}" for file, names in scalars.items()
                for name in names]  # fmt: skip
     columns += [
         f"{identifier(f'{task.name} label')}.label as {identifier(f'{task.name}_last_window')}"
         for task in tasks
     ]
-    joins = [f"left join (from features.{identifier(file)} where {those}) as {identifier(file)} "
+    joins = [f"left join (from {source(f'features.{file}')} where {those}) as {identifier(file)} "
              "using (user_id, cutoff_at)" for file in scalars]  # fmt: skip
     joins += [_last_window(task, f"where {those_labels or those}") for task in tasks]
     return (
         f"select {', '.join(['user_id', 'cutoff_at', *columns])} "
-        f"from (from cutoffs.cutoffs where {those}) as cutoffs {' '.join(joins)}"
+        f"from (from {source('cutoffs.cutoffs')} where {those}) as cutoffs {' '.join(joins)}"
     )
 
 

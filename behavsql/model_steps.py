@@ -62,6 +62,8 @@ def score(run: "Run", step: Step) -> int:
     if task.kind == tasks.CHOICE:
         from behavsql.recommenders import training
 
+        if run.update:
+            run.note = "every list anew: each counts what everybody chose"
         return training.score_task(run.con, task, run.config.settings)
     users = run.update.scored_users() if run.update else None
     return score.score_task(run.con, step.task, run.config.settings, users)

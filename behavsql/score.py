@@ -25,7 +25,7 @@ def score_task(
     only = f"user_id in (from {identifier(users)})" if users else "true"
     asked = frames.load(
         con, task, one.kind, settings.max_train_rows, settings.seed,
-        f"asked.split = 'latest' and asked.{only}" if users else "asked.split = 'latest'",
+        f"{frames.LATEST} and asked.{only}" if users else frames.LATEST,
         model.reads != "table",
     )  # fmt: skip
     raw = model.predict(asked.table) if len(asked.table) else np.empty(0)

@@ -92,3 +92,15 @@ def test_a_row_without_lists_has_no_sequences():
     assert table.sequences is None
     with_lists = frames.unlabelled(ROWS.with_columns(a=pl.lit(1.0)), "purchase", "binary")
     assert with_lists.features.columns == ["a"] and not {*COLUMNS} & {*with_lists.features.columns}
+
+
+def test_who_is_asked_now_is_read_from_features_latest(built):
+    from behavsql.warehouse import connect
+
+    with connect(built, udfs=False) as con:
+        found, whole = (
+            frames.load(con, "purchase", "binary", 10**6, 7, only)
+            for only in (frames.LATEST, f"({frames.LATEST})")
+        )
+    assert len(found.table) and found.keys.equals(whole.keys)
+    assert found.table.features.equals(whole.table.features)

@@ -9,21 +9,25 @@ import subprocess
 import sys
 import textwrap
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from clickstream import COLUMNS
-from conftest import QUICK, Heard, prebuilt, project, run, stage
+from conftest import QUICK, Heard, prebuilt, project, run, shipped, stage
 from test_updating import HOUR, begun, shop_row
 from updating import DAYS, SHOP, START, advance, copied, differences, write
 
 from behavsql import config
+from behavsql.catalog import sql_tree
 from behavsql.errors import ConfigError
 from behavsql.models import MODEL_SETS
 from behavsql.pipeline import score, update, update_dry_run
 from behavsql.progress import Progress
+from behavsql.updating import reading
 from behavsql.warehouse import Warehouse, connect
 
 # Of whom the even ones buy every third day, which any model learns, and the odd ones never.
@@ -258,6 +262,33 @@ def test_an_update_that_was_killed_is_finished_by_the_next(made, tmp_path, place
     score(whole, progress=QUIET)
     assert asked(made, SCORES) == asked(whole, SCORES)
     assert differences(made, whole) == []
+
+
+# What stands
+
+
+def test_reports_of_past_questions_are_known_by_their_queries():
+    past = {file.name for file in shipped().files.values() if reading.is_of_past(file)}
+    assert past >= {"calibration", "confusion", "lift", "slices", "stability", "thresholds"}
+    assert not past & {"score_drift", "signals", "scored", "leaderboard"}
+
+
+@pytest.mark.parametrize(("query", "is_past"), [
+    ("select task from models.scores where split = 'test' and (score > 0 or label > 0)", True),
+    ("select task from models.scores as s where s.split in ('valid', 'test')", True),
+    ("select task from models.scores where split = 'test' or score > 0", False),
+    ("select task from models.scores where split in ('test', 'latest')", False),
+    ("select task from models.scores where split <> 'latest'", False),
+    ("select task from models.scores", False),
+    ("select (select count(*) from models.scores), task from models.scores where split = 'test'", False),
+    ("select m.* from models.scores s inner join models.models m using (model_id) where s.split = 'test'", False),
+    ("select m.scored_at from models.scores s inner join models.models m using (model_id) where s.split = 'test'", False),
+    ("select task from models.models", False),
+])  # fmt: skip
+def test_a_report_is_of_the_past_if_each_of_its_reads_is(query, is_past):
+    with duckdb.connect() as con:
+        tree = sql_tree.parse_select(con, query, "x.sql")
+    assert reading.is_of_past(replace(shipped().files["report.lift"], tree=tree)) == is_past
 
 
 # Databases

@@ -27,7 +27,11 @@ def bring_up_to_date(
 ) -> Remade:
     """Replace what is touched; all of it, if a feature or a task came or went."""
     scalars, _ = generated.feature_columns(con, catalog)
-    parts = {TOUCHED: generated.matrix_rows(scalars, tasks, TOUCHED)}
+    tables, scratch = {"cutoffs.cutoffs", *(f"features.{name}" for name in scalars)}, reach.scratch
+    rows = generated.matrix_rows(
+        scalars, tasks, TOUCHED, parts=scratch.known(tables, None)
+    )
+    parts = {TOUCHED: rows}
     if _shape(con, f"({parts[TOUCHED]})") != _shape(con, "features.matrix"):
         generated.build_matrix(con, catalog, tasks)
         return Remade(is_reshaped=True, is_all_scored=True)
@@ -35,8 +39,9 @@ def bring_up_to_date(
     if cutoffs:
         horizon = at(cutoffs).replace("cutoff_at", "labels.cutoff_at + tasks.horizon", 1)
         parts[at(cutoffs)] = generated.matrix_rows(
-            scalars, tasks, f"not {TOUCHED} and {at(cutoffs)}", f"not {TOUCHED} and {horizon}"
-        )
+            scalars, tasks, f"not {TOUCHED} and {at(cutoffs)}", f"not {TOUCHED} and {horizon}",
+            scratch.known(tables, cutoffs),
+        )  # fmt: skip
     for position, (gone, rows) in enumerate(parts.items()):
         name = f"matrix {position}"
         con.execute(f"create or replace temp table {identifier(name)} as {rows}")

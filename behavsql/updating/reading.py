@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from behavsql.catalog.sql_file import SqlFile
-from behavsql.catalog.sql_header import tokens
 from behavsql.catalog.sql_scope import check_user_scope
-from behavsql.catalog.sql_tree import USER, Node, ctes, everything, queries, split
+from behavsql.catalog.sql_tree import USER, Node, ctes, everything, queries, split, string
 
 CUTOFF = "cutoff_at"
 
@@ -61,14 +60,49 @@ def columns_read(tree: Node, table: str, columns: Collection[str]) -> list[str]:
     return [name for name in columns if name.lower() in named]
 
 
-def is_of_test(file: SqlFile) -> bool:
-    """Whether all that a file reads of the scores is about the test questions, said once for each read."""
-    words = tokens(file.sql)
-    compared = sum(words[at : at + 3] == ["split", "=", "'test'"] for at in range(len(words)))
-    read = sum(words[at : at + 3] == ["models", ".", "scores"] for at in range(len(words)))
-    may_differ = {"or", "not", "scored_at", "'latest'"}
-    takes_models = ["models", ".", "*"] in [words[at : at + 3] for at in range(len(words))]
-    return 0 < read <= compared and not takes_models and may_differ.isdisjoint(words)
+def is_of_past(file: SqlFile) -> bool:
+    """Whether all that a file reads of the scores is about questions of the past, which stay answered.
+
+    Of the models themselves it must not look at when they spoke last.
+    """
+    tree, selects = file.tree, 0
+    for query, _ in queries(tree, {}):
+        source = query["from_table"] if query["type"] == "SELECT_NODE" else {}
+        aliases = {path: alias for alias, path in _direct(source)}
+        if "models.models" in aliases and _has_star(query, aliases["models.models"]):
+            return False
+        if "models.scores" in aliases:
+            selects += 1
+            if not any(map(_is_past, _conjuncts(query["where_clause"]))):
+                return False
+    nodes = everything(tree)
+    read = [node for node in nodes if node.get("type") == "BASE_TABLE"]
+    names = {node["column_names"][-1].lower() for node in nodes if node.get("class") == "COLUMN_REF"}
+    return 0 < selects == sum(_path(node) == "models.scores" for node in read) and (
+        "scored_at" not in names
+    )
+
+
+def _has_star(query: Node, alias: str) -> bool:
+    stars = [node for node in split(query)[0] if node.get("class") == "STAR"]
+    return any((node.get("relation_name") or "").lower() in ("", alias) for node in stars)
+
+
+def _conjuncts(condition: Node | None) -> list[Node]:
+    """The parts of a condition that must all hold."""
+    if condition and condition.get("type") == "CONJUNCTION_AND":
+        return [part for child in condition["children"] for part in _conjuncts(child)]
+    return [condition] if condition else []
+
+
+def _is_past(condition: Node) -> bool:
+    """Whether a condition demands of `split` to be valid or test."""
+    parts = condition.get("children") or [condition.get("left"), condition.get("right")]
+    if condition.get("type") not in ("COMPARE_EQUAL", "COMPARE_IN") or not all(parts):
+        return False
+    column, *values = parts
+    is_split = column.get("class") == "COLUMN_REF" and column["column_names"][-1].lower() == "split"
+    return is_split and {string(value) for value in values} <= {"valid", "test"}
 
 
 def keys(tree: Node, table: str) -> list[list[Key]] | None:

@@ -7,7 +7,7 @@ syntax tree. There are two kinds:
     cutoffs    the other users' rows at some cutoffs, of tables that have cutoffs; all else whole
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from datetime import datetime
 
 import duckdb
@@ -108,6 +108,13 @@ class Scratch:
         columns = "rowid, *" if is_numbered else "*"
         query = f"select {columns} from {identifier(*table.split('.'))} where {' and '.join(conditions)}"
         return self._make(table, cutoffs, query)
+
+    def known(self, tables: Container[str], cutoffs: Cutoffs | None) -> dict[str, str]:
+        """Of these tables, the parts that were made and have all rows of the kind, or more of it."""
+        return {
+            table: name for (table, made), name in self.parts.items()
+            if table in tables and (made == cutoffs or (made and cutoffs and made > cutoffs))
+        }  # fmt: skip
 
     def _make(self, table: str, cutoffs: Cutoffs | None, query: str) -> str:
         name = f"{'users' if cutoffs is None else digest(cutoffs)} {table}"
