@@ -1,14 +1,17 @@
-"""What ten thousand new events cost `behavsql update`, against `behavsql score`, which makes all anew.
+"""What ten thousand new events cost `behavsql update`, against `score`, which makes all anew.
 
-    python tests/benchmarks/updates.py events.parquet [--new 10000] [--next-day]
+    python tests/benchmarks/updates.py events.parquet [--new 10000] [--next-day] [--build]
 
 The file has the columns user_id, item_id, event_type, ts, price. Its newest events are held back,
 two tasks are trained on the rest, and both commands then take them in, each in a process and a copy
 of the project of its own. --next-day moves the new events into the day after, so that the moment
-that is asked about moves too. What comes out is compared row for row.
+that is asked about moves too. --build measures `behavsql build --full` as well, which trains. What
+comes out of update and score is compared row for row. Seconds of CPU are what to compare where
+other work is going on.
 """
 
 import argparse
+import resource
 import shutil
 import subprocess
 import sys
@@ -66,11 +69,16 @@ def split(events: Path, folder: Path, new: int, next_day: bool) -> Path:
     return held_back
 
 
-def timed(folder: Path, *arguments: str) -> float:
-    started = time.perf_counter()
+def timed(folder: Path, *arguments: str) -> tuple[float, float]:
+    """Seconds that a command took: on the clock, and of CPU; they are printed."""
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "behavsql.cli.main", *arguments, "-q"]
     subprocess.run(command, cwd=folder, check=True)
-    return time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    wall = time.perf_counter() - started
+    print(f"{' '.join(arguments)}: {wall:.1f} s, of CPU {cpu:.1f} s", flush=True)
+    return wall, cpu
 
 
 def steps(folder: Path) -> dict[str, float]:
@@ -106,17 +114,23 @@ def main() -> None:
     parser.add_argument("events", type=Path)
     parser.add_argument("--new", type=int, default=10_000)
     parser.add_argument("--next-day", action="store_true")
+    parser.add_argument("--build", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         updated, scored = Path(place, "updated"), Path(place, "scored")
         updated.mkdir()
         held_back = split(chosen.events, updated, chosen.new, chosen.next_day)
         (updated / "behavsql.toml").write_text(CONFIG)
-        print(f"first {' '.join(TRAINED)}: {timed(updated, *TRAINED):.1f} s", flush=True)
+        timed(updated, *TRAINED)
         shutil.move(held_back, updated / "clicks2.parquet")
         shutil.copytree(updated, scored, copy_function=shutil.copy2)
-        update, score = timed(updated, "update"), timed(scored, "score")
-        print(f"update {update:.1f} s, score {score:.1f} s: 1/{score / update:.1f}")
+        update = timed(updated, "update")
+        for command in (["score"], *([["build", "--full"]] if chosen.build else [])):
+            folder = scored
+            if command[0] == "build":
+                folder = Path(shutil.copytree(scored, Path(place, "built"), copy_function=shutil.copy2))
+            wall, cpu = timed(folder, *command)
+            print(f"  update takes 1/{wall / update[0]:.1f} of that, of CPU 1/{cpu / update[1]:.1f}")
         whole, made = steps(scored), steps(updated)
         print(f"steps alone: update {sum(made.values()):.1f} s, score {sum(whole.values()):.1f} s")
         for name, seconds in list(made.items())[:MOST]:
