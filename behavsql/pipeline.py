@@ -1,7 +1,5 @@
 """`behavsql build`, `score` and `train`: a plan carried out, step by step, into a published warehouse."""
 
-import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,14 +18,14 @@ from behavsql.models import MODELS, REFERENCES, model_class
 from behavsql.plan import records
 from behavsql.plan.records import History
 from behavsql.plan.steps import Goal, Step
-from behavsql.privacy import archive, register
+from behavsql.privacy import archive, entering, register, renewal
 from behavsql.progress import Progress
 from behavsql.quoting import literal
 from behavsql.recommenders import COMBINED, RECOMMENDERS
 from behavsql.run import Run
 from behavsql.tasks import CHOICE
 from behavsql.updating import Update, updates
-from behavsql.warehouse import Warehouse, limit
+from behavsql.warehouse import Warehouse, limit, limit_libraries
 
 BUILD = Goal()
 OF_CHOICES = (*RECOMMENDERS, *COMBINED)
@@ -161,6 +159,7 @@ def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -
     Raises SourceError if the sources would have to be read and their columns are not those mapped.
     """
     warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
+    renewal.refuse(config, warehouse, full)
     asked = landing.asked(config)
     lost = asked | warehouse.lost() | inbox.news(inbox.waiting(warehouse))
     config = inbox.joined(config)
@@ -193,10 +192,10 @@ def _bring_up_to_date(
     started = time.perf_counter()
     if config.settings.tune:
         tuning.check_installed()
-    _limit_libraries(config.settings.threads)
+    limit_libraries(config.settings.threads)
     warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
-    with warehouse.locked(), _opened(warehouse, config, full, progress) as (con, lost):
-        landing.land(config, progress)
+    with _opened(warehouse, config, full, progress) as (con, lost, done):
+        landing.land(config, progress, since=entering.kept_since(con, config))
         config = inbox.joined(config)
         steps = plan.make_plan(catalog, config, records.read(con, lost), select, full, goal)
         if goal is not BUILD:
@@ -204,12 +203,14 @@ def _bring_up_to_date(
         if not any(step.reason for step in steps):
             if older := rollback.rolled_back(warehouse, con):
                 progress.say(older)
-            return Built(warehouse.published, (), time.perf_counter() - started)
+            done.append(Built(warehouse.published, (), time.perf_counter() - started))
+            return done[0]
         transform.prepare(con, catalog)
         run = Run(con, catalog, config, warehouse, progress, full)
-        done = run.carry_out(steps, lost)
+        ran = tuple(run.carry_out(steps, lost))
         seconds = time.perf_counter() - started
-        return Built(warehouse.published, tuple(done), seconds, run.is_published())
+        done.append(Built(warehouse.published, ran, seconds, run.is_published()))
+        return done[0]
 
 
 def update(
@@ -224,18 +225,19 @@ def update(
     progress = progress or Progress()
     started = time.perf_counter()
     only = updates.named(config, tuple(sources))
-    _limit_libraries(config.settings.threads)
+    limit_libraries(config.settings.threads)
     warehouse, catalog = Warehouse(config.warehouse), load_catalog(config)
     goal = Goal(tasks=())
-    with warehouse.locked(), _opened(warehouse, config, False, progress) as (con, lost):
-        landing.land(config, progress, only)
+    with _opened(warehouse, config, False, progress) as (con, lost, done):
+        landing.land(config, progress, only, entering.kept_since(con, config))
         config = inbox.joined(config)
         history = records.read(con, lost)
         steps = plan.make_plan(catalog, config, history, goal=goal)
         steps = learned.without_stale(con, steps, goal, progress)
         found = updates.find(con, config, steps, history, only)
         if not found.is_needed:
-            return Built(warehouse.published, (), time.perf_counter() - started)
+            done.append(Built(warehouse.published, (), time.perf_counter() - started))
+            return done[0]
         transform.prepare(con, catalog)
         changes = None
         if found.why_whole:
@@ -244,9 +246,10 @@ def update(
             changes = Update(con, catalog, found.news)
             steps = found.steps
         run = Run(con, catalog, config, warehouse, progress, update=changes)
-        done = run.carry_out(steps, lost)
+        ran = tuple(run.carry_out(steps, lost))
         seconds = time.perf_counter() - started
-        return Built(warehouse.published, tuple(done), seconds, run.is_published())
+        done.append(Built(warehouse.published, ran, seconds, run.is_published()))
+        return done[0]
 
 
 def update_dry_run(config: Config, sources: Iterable[str] = ()) -> tuple[dict[str, list[str]], str]:
@@ -269,22 +272,26 @@ def update_dry_run(config: Config, sources: Iterable[str] = ()) -> tuple[dict[st
     return names, found.why_whole
 
 
-def _limit_libraries(threads: int | None) -> None:
-    """What reads its number of threads once, when it is loaded; later settings find it loaded."""
-    if threads and "polars" not in sys.modules:
-        os.environ["POLARS_MAX_THREADS"] = str(threads)
-
-
 @contextmanager
 def _opened(
     warehouse: Warehouse, config: Config, full: bool, progress: Progress
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, str]]]:
-    """The build database, and what is lost of the last build; `full` makes room for a new one."""
-    register.note_key(config)
-    for done in warehouse.set_aside_damaged() if full else ():
-        progress.say(done)
-    inserted = inbox.news(inbox.absorb(warehouse, progress.say))
-    archive.clean(warehouse)
-    lost = warehouse.lost() | inserted  # before opening, which makes the files that are not there
-    with warehouse.building(config) as con:
-        yield con, lost
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, str], list[Built]]]:
+    """The build database, what is lost of the last build, and a list to note in what was built.
+
+    `full` makes room for a new one.
+    """
+    done: list[Built] = []
+    with warehouse.locked():
+        renewal.prepare(config, warehouse, full)
+        register.note_key(config)
+        renewal.note_age(config, warehouse)
+        for told in warehouse.set_aside_damaged() if full else ():
+            progress.say(told)
+        inserted = inbox.news(inbox.absorb(warehouse, progress.say))
+        archive.clean(warehouse)
+        renewal.begin(warehouse, progress.say)
+        lost = warehouse.lost() | inserted  # before opening, which makes what is not there
+        with warehouse.building(config) as con:
+            yield con, lost, done
+        if done:
+            renewal.finish(config, warehouse, done[0].is_published, progress)

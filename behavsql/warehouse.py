@@ -11,6 +11,7 @@ warehouse/.work/*.damaged-1     what could not be opened any more and was replac
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,6 +182,12 @@ def limit(con: duckdb.DuckDBPyConnection, config: Config) -> None:
         con.execute(f"set memory_limit = {literal(config.settings.memory_limit)}")
     if config.settings.threads:
         con.execute(f"set threads = {int(config.settings.threads)}")
+
+
+def limit_libraries(threads: int | None) -> None:
+    """What reads its number of threads once, when it is loaded; later settings find it loaded."""
+    if threads and "polars" not in sys.modules:
+        os.environ["POLARS_MAX_THREADS"] = str(threads)
 
 
 def connect(path: str | Path = "warehouse", *, udfs: bool = True) -> duckdb.DuckDBPyConnection:

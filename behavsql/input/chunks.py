@@ -103,10 +103,10 @@ class Chunks:
         """None where every row was there already."""
         self._arrive(table)
         low, high = self._ends(table.num_rows) if is_ordered else (None, None)
-        forgotten = self.screen.leave_out(self.con, "chunk")
+        left_out = self.screen.leave_out(self.con, "chunk")
         if is_ordered and self.near and not self._take_out():
             return None
-        return self._put(low, high, forgotten)
+        return self._put(low, high, *left_out)
 
     def _arrive(self, table: "pa.Table") -> None:
         landed_as = ", ".join(
@@ -147,9 +147,11 @@ class Chunks:
         )
         return self.con.execute("select count(*) from chunk").fetchall()[0][0]
 
-    def _put(self, low: str | None, high: str | None, forgotten: int = 0) -> Part:
+    def _put(
+        self, low: str | None, high: str | None, forgotten: int = 0, too_old: int = 0
+    ) -> Part:
         part = landed.new_part(self.con, self.folder, self.index, "chunk", low, high)
-        part = replace(part, count_forgotten=forgotten)
+        part = replace(part, count_forgotten=forgotten, count_too_old=too_old)
         self.count_written += part.count_rows
         return part
 

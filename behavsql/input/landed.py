@@ -34,6 +34,7 @@ class Part:
     low: str | None = None
     high: str | None = None
     count_forgotten: int = 0  # rows of forgotten users that were left out
+    count_too_old: int = 0  # rows past retention that were left out
 
 
 @dataclass
@@ -100,8 +101,12 @@ def put(part: Path, path: Path) -> None:
             os.close(handle)
 
 
-def remove_rows(con: duckdb.DuckDBPyConnection, folder: Path, condition: str) -> int:
+def remove_rows(
+    con: duckdb.DuckDBPyConnection, folder: Path, condition: str, counted: str = "count_forgotten"
+) -> int:
     """Rewrite the files without the rows that meet a condition in SQL; how many these were.
+
+    counted: where of a part.
 
     The watermark stays where it was: rows below it are not asked for again. Those at it, and those
     that have none, are; who must stay out has to be kept out where rows are landed, too.
@@ -113,10 +118,9 @@ def remove_rows(con: duckdb.DuckDBPyConnection, folder: Path, condition: str) ->
         if count:
             removed += count
             left = f"(from {relation} where ({condition}) is not true)"
-            part = replace(
-                new_part(con, folder, index, left, part.low, part.high),
-                count_forgotten=part.count_forgotten + count,
-            )
+            so_far = {"count_forgotten": part.count_forgotten, "count_too_old": part.count_too_old}
+            so_far[counted] += count
+            part = replace(new_part(con, folder, index, left, part.low, part.high), **so_far)
         parts.append(part)
     if removed:
         index.parts = parts

@@ -9,6 +9,7 @@ read whole each time.
 
 import contextlib
 from collections.abc import Collection, Iterator
+from datetime import datetime
 
 import duckdb
 
@@ -23,7 +24,7 @@ from behavsql.input.sources import first_line
 from behavsql.plan.changes import digest
 from behavsql.privacy import columns as private
 from behavsql.privacy import key
-from behavsql.privacy.landing import Screen
+from behavsql.privacy.landing import Screen, prune
 from behavsql.progress import Progress
 from behavsql.quoting import literal
 from behavsql.source import Source
@@ -32,10 +33,13 @@ from behavsql.warehouse import limit
 FORMAT = 1  # of what is landed; another number reads everything again
 
 
-def land(config: Config, progress: Progress, only: Collection[str] | None = None) -> None:
+def land(
+    config: Config, progress: Progress, only: Collection[str] | None = None,
+    since: datetime | None = None,
+) -> None:  # fmt: skip
     """Ask every database among the sources for its rows, or for those that are new.
 
-    only: names of the sources that are asked; None: all.
+    only: names of the sources that are asked; None: all. since: older events are left out.
     SourceError naming source and database, never a password, for what cannot be read; what was
     landed until then is kept.
     """
@@ -44,7 +48,7 @@ def land(config: Config, progress: Progress, only: Collection[str] | None = None
     for source in config.source:
         if source.url and (only is None or source.name in only):
             with progress.step(f"land {source.name}") as line:
-                line.rows, line.note = Landing(config, source).carry_out()
+                line.rows, line.note = Landing(config, source, since).carry_out()
 
 
 def asked(config: Config) -> dict[str, str]:
@@ -64,15 +68,15 @@ def asked(config: Config) -> dict[str, str]:
 class Landing:
     """One source, asked once."""
 
-    def __init__(self, config: Config, source: Source) -> None:
-        self.config, self.source = config, source
+    def __init__(self, config: Config, source: Source, since: datetime | None = None) -> None:
+        self.config, self.source, self.since = config, source, since
         self.origin = f'{config.origin}: source "{source.name}"'
         self.address = of(source.url.get_secret_value(), self.origin)
         self.where = f"{self.origin}: {self.address.shown}"
         self.folder = landed.folder_of(config, source)
         self.chunks: Chunks | None = None  # once the database has answered
         self.count_new = 0  # rows of files that are new
-        self.screen = Screen.of(config, source)
+        self.screen = Screen.of(config, source, since)
 
     def carry_out(self) -> tuple[int, str]:
         """Rows landed, and where from."""
@@ -89,6 +93,8 @@ class Landing:
                 )
                 with key.installed(con, self.screen.key):
                     self._read(con)
+                if (days := self.config.privacy.retention_days) and self.source.is_events:
+                    prune(con, self.source, self.folder, days, self.since)
         except LostError as error:
             raise SourceError(self._lost(error)) from None
         except DatabaseError as error:

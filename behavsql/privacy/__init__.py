@@ -8,6 +8,7 @@ entering.py     which rows do not enter at all, counted in raw.withheld
 landing.py      the same for rows that are landed of databases
 archive.py      the same for what is inserted
 consents.py     what users agreed to
+renewal.py      files begun anew: pseudonyms turned on, events grown too old
 forgetting.py   `behavsql forget`; purge.py writes files anew
 sharing.py      `behavsql publish --share`
 """

@@ -1,7 +1,8 @@
 """The inbox and its archive: what is inserted has pseudonyms too, and forgotten users are not in it.
 
 The table `live.inbox` takes nothing but pseudonyms, where users have them. What was inserted before
-that, by id, gets them as it is added to the archive; the archive itself is rewritten once.
+that, by id, gets them as it is added to the archive; the archive itself is rewritten once, and again
+when rows in it have grown too old.
 """
 
 import contextlib
@@ -18,17 +19,23 @@ from behavsql.warehouse import Warehouse
 
 
 def screen(con: duckdb.DuckDBPyConnection, warehouse: Warehouse, table: str) -> int:
-    """Give a table of inserted rows pseudonyms, and take out forgotten users; how many rows these were.
+    """Give a table of inserted rows pseudonyms, and take out forgotten users and events that are too old.
+
+    How many rows these were.
 
     ConfigError where the key is needed and not there.
     """
-    register = Register.read(warehouse)
+    register, gone = Register.read(warehouse), 0
+    if register.kept_since:
+        gone = con.execute(
+            f"delete from {table} where event_at < ?::timestamp", [register.kept_since]
+        ).fetchall()[0][0]
     if not (register.has_pseudonyms or register.tombstones):
-        return 0
+        return gone
     secret = key.read("what was inserted into live.inbox may tell of users who need it")
     register.check(secret)
     with key.installed(con, secret):
-        gone = con.execute(
+        gone += con.execute(
             f"delete from {table} where user_id in (select user_id from (select distinct user_id "
             f"from {table}) where {is_forgotten(('user_id', key.sql_pseudonym('user_id')), register.tombstones)})"
         ).fetchall()[0][0]  # fmt: skip
@@ -41,9 +48,9 @@ def screen(con: duckdb.DuckDBPyConnection, warehouse: Warehouse, table: str) -> 
 
 
 def clean(warehouse: Warehouse) -> int:
-    """Rewrite the archive if there is anybody in it who must not be, or not by id; rows taken out."""
+    """Rewrite the archive if it has what must not be in it, or users by id; rows taken out."""
     register, path = Register.read(warehouse), warehouse.inbox
-    if not path.exists() or not (register.has_pseudonyms or register.tombstones):
+    if not path.exists() or not register.screens:
         return 0
     with contextlib.closing(duckdb.connect()) as con:
         con.execute("create temp table archived as from read_parquet(?)", [str(path)])

@@ -80,8 +80,9 @@ def _count_landed(
     """What was kept out of a database's rows as these files of them were landed."""
     if source.url:
         index, read = landed.read(landed.folder_of(config, source)), {p.name for p in scan.files}
-        kept_out = [part.count_forgotten for part in index.parts if part.name in read]
-        _add(con, source.name, FORGOTTEN, sum(kept_out))
+        parts = [part for part in index.parts if part.name in read]
+        _add(con, source.name, FORGOTTEN, sum(part.count_forgotten for part in parts))
+        _add(con, source.name, TOO_OLD, sum(part.count_too_old for part in parts))
 
 
 def _asked(con: duckdb.DuckDBPyConnection, source: Source, scan: Scan, query: str) -> list[tuple]:
@@ -150,9 +151,18 @@ def oldest(
                 f"select max({at}) filter (where {at} <= timestamp {literal(str(tomorrow()))}) "
                 f"from {scan.relation}",
             ) if row[0]]  # fmt: skip
-    if not newest:
-        return None
-    return (max(newest) - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return first_kept(max(newest), days) if newest else None
+
+
+def first_kept(newest: datetime, days: int) -> datetime:
+    """The beginning of the first day that is kept of data whose newest event is as told."""
+    day = newest - timedelta(days=days)
+    return day.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def slack(days: int) -> int:
+    """Days by which what was kept may grow too old before it is taken out."""
+    return max(1, days // SLACK)
 
 
 def newest(con: duckdb.DuckDBPyConnection) -> datetime | None:
@@ -162,12 +172,22 @@ def newest(con: duckdb.DuckDBPyConnection) -> datetime | None:
     ).fetchall()[0][0]
 
 
+def kept_since(con: duckdb.DuckDBPyConnection, config: Config) -> datetime | None:
+    """The beginning of the first day that is kept by what was read so far; None: all are, or nothing was."""
+    days = config.privacy.retention_days
+    try:
+        latest = newest(con) if days else None
+    except duckdb.CatalogException:  # nothing was read
+        return None
+    return first_kept(latest, days) if latest else None
+
+
 def outgrown(con: duckdb.DuckDBPyConnection, config: Config) -> str:
     """That events read earlier have become too old by more than SLACK allows, in words, or nothing."""
     days, latest = config.privacy.retention_days, newest(con)
     if days is None or latest is None:
         return ""
-    gone = latest - timedelta(days=days + max(1, days // SLACK))
+    gone = latest - timedelta(days=days + slack(days))
     first = con.execute("select min(event_at) from raw.loaded").fetchall()[0][0]
     return f"events from {first:%Y-%m-%d} on are older than retention_days" if first < gone else ""
 

@@ -3,6 +3,9 @@
     key         the check value of the key that ids were made with (key.py); none where none was
     has_pseudonyms  whether users have pseudonyms
     tombstones  of the users who were forgotten, sorted, so that their order tells nothing
+    renewing    what is still to be done of beginning files anew, and `oldest`, the first day of which events
+                may stand in some file, where there is a retention (renewal.py)
+    kept_since  the first day that retention keeps of what is inserted
     audit       when how many were forgotten, and what had learned from them; never who
 
 The file is small, its owner alone can read it, and no build can make it anew: back it up.
@@ -33,6 +36,14 @@ class Register:
     has_pseudonyms: bool = False
     tombstones: list[str] = field(default_factory=list)
     audit: list[dict] = field(default_factory=list)
+    renewing: str = ""
+    oldest: str = ""
+    kept_since: str = ""
+
+    @property
+    def screens(self) -> bool:
+        """Whether rows are looked at before they are kept."""
+        return bool(self.has_pseudonyms or self.tombstones or self.kept_since)
 
     @staticmethod
     def place(warehouse: Warehouse) -> Path:
