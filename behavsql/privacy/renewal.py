@@ -135,6 +135,8 @@ def _write_anew(config: Config, warehouse: Warehouse) -> None:
     purge.compact(config, warehouse.build)
     publishing.put(warehouse, warehouse.build, config.settings.publish_mode)
     _remove_versions(warehouse)
+    for path in warehouse.work.glob("*.damaged*"):
+        path.unlink()
 
 
 def _has_gaps(raw: Path) -> bool:
