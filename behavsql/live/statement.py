@@ -13,6 +13,7 @@ several times is a CTE, with all that it is made from written out in it; what el
 written out where it is read. The CTEs of users with new events are small and stay whole.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -41,9 +42,14 @@ class Relation:
     is_small: bool = False
     is_kept: bool = False  # published rows, and those of users with new events
 
+    @functools.cached_property
+    def tables(self) -> list[str]:
+        """The tables its query names."""
+        return table_names(self.tree)
+
     def read(self) -> list[str]:
         """The relations it reads, one as often as it does."""
-        return [self.reads.get(table, table) for table in table_names(self.tree)]
+        return [self.reads.get(table, table) for table in self.tables]
 
 
 class Relations:
@@ -54,6 +60,7 @@ class Relations:
     ) -> None:  # fmt: skip
         self.catalog, self.rewriter = catalog, rewriter
         self.known: dict[str, Relation | None] = dict(own)
+        self.barred: dict[str, Relation] = {}  # those that are kept, behind the barrier
         self.order = list(catalog.order)
         self.ctes: dict[str, str] = {}
 
@@ -121,7 +128,7 @@ class Relations:
     def _filled(self, relation: Relation, is_inside: bool) -> Node:
         """A relation's query with those it reads in it; is_inside: it is part of a CTE."""
         found: dict[str, str | Node] = {}
-        for table in dict.fromkeys(table_names(relation.tree)):
+        for table in dict.fromkeys(relation.tables):
             name = relation.reads.get(table, table)
             other = self.relation(name)
             if other is None:
@@ -130,7 +137,9 @@ class Relations:
                 self._share(name)
             is_named = name in self.ctes and (other.is_small or not is_inside)
             if is_inside and other.is_kept:
-                other = kept(self.rewriter, name, BARRIER)
+                if name not in self.barred:
+                    self.barred[name] = kept(self.rewriter, name, BARRIER)
+                other = self.barred[name]
             found[table] = name if is_named else self._filled(other, is_inside)
         return replaced(relation.tree, found)
 
@@ -163,8 +172,9 @@ class Relations:
 def own(rewriter: Rewriter, sql: str, **kind: bool) -> Relation:
     """A relation by its query, which reads schema.table as published and "relations" as live."""
     tree = rewriter.tree(sql)
-    reads = {table: f"published {table}" for table in table_names(tree) if "." in table}
-    reads |= {table: table for table in table_names(tree) if " " in table}
+    named = table_names(tree)
+    reads = {table: f"published {table}" for table in named if "." in table}
+    reads |= {table: table for table in named if " " in table}
     return Relation(tree, reads, **kind)
 
 
