@@ -66,7 +66,7 @@ def project(
     data = {key: parts.pop(key) for key in ("types", "tasks", "explain") if key in parts}
     off = {task: {"enabled": False} for task in (*SHIPPED, "next_item") if task not in only}
     data["tasks"] = off | data.get("tasks", {})
-    settings = {"models": "fast", "threads": 2} | parts.pop("settings", {})
+    settings = {"models": "fast", "threads": 1} | parts.pop("settings", {})
     if events is not None:
         events.write_parquet(folder / "events.parquet")
     return config.from_dict(

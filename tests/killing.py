@@ -4,12 +4,11 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from processes import python
 
 from behavsql.database_file import reading
 from behavsql.warehouse import Warehouse
@@ -82,13 +81,6 @@ _MADE = ("staging", "sessions", "cutoffs", "features", "labels")
 _OF_THE_MOMENT = {"scored_at", "model_version"}
 
 
-def python(code: str, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 class Commands:
     """The command line in processes that begin at once."""
 
@@ -143,7 +135,7 @@ class Readers:
             told += process.stdout.read().splitlines()
             process.stdout.close()
             code = process.wait(timeout=60)
-            assert failed[0] or code == 0
+            assert failed[0] or code == 0, process.stderr.read()
         if not failed[0]:
             self.judge()
 

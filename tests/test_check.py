@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -15,6 +13,7 @@ import pytest
 from behavsql.cli.main import app
 from clickstream import clickstream
 from conftest import FAST, project
+from processes import holding
 from typer.testing import CliRunner
 
 from behavsql import catalog, parity, transform
@@ -433,7 +432,7 @@ def test_time_travel_leaves_nothing_behind_when_it_is_stopped(made, monkeypatch)
 
     def stop(con, file):
         assert len(list(work.glob("time-travel-*/past.duckdb"))) == 1
-        assert con.execute("select current_setting('threads')").fetchall() == [(2,)]
+        assert con.execute("select current_setting('threads')").fetchall() == [(1,)]
         raise KeyboardInterrupt
 
     monkeypatch.setattr(transform, "run_file", stop)
@@ -458,14 +457,10 @@ def test_nothing_built_and_a_running_build_are_errors(made, tmp_path_factory):
         WarehouseError, match=r"build\.duckdb: there is nothing to check; .*behavsql build"
     ):
         check(empty)
-    code = f"import duckdb\ncon = duckdb.connect({str(Warehouse(made.warehouse).build)!r})\nprint(1, flush=True)\ninput()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as writer:
-        assert writer.stdout.readline() == "1\n"
-        with pytest.raises(LockedError, match=rf"another process holds it \(.*PID {writer.pid}\)"):
+    with holding(Warehouse(made.warehouse).build) as writer:
+        told = rf"another process holds it \(.*PID {writer.pid}\)"
+        with pytest.raises(LockedError, match=told):
             check(made)
-        writer.stdin.close()
 
 
 CONFIG = """

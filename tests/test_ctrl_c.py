@@ -107,12 +107,17 @@ def wait_for(is_seen: Callable[[], bool], process: subprocess.Popen) -> None:
     assert is_seen()
 
 
-@pytest.mark.parametrize(
-    "module", ["typer", "duckdb", "polars", "pydantic", "behavsql.input.sources"]
-)
-@pytest.mark.parametrize("presses", [1, 2])
-def test_while_importing(shop: Path, module: str, presses: int, monkeypatch) -> None:
-    is_seen = imported(shop, module)
+def pressed(*moments: str) -> pytest.MarkDecorator:
+    """At each moment once or twice, in turn; the other of the two is slow."""
+    return pytest.mark.parametrize(("moment", "presses"), [
+        pytest.param(moment, presses, marks=[pytest.mark.slow] if (number + presses) % 2 else [])
+        for number, moment in enumerate(moments) for presses in (1, 2)
+    ])  # fmt: skip
+
+
+@pressed("typer", "duckdb", "polars", "pydantic", "behavsql.input.sources")
+def test_while_importing(shop: Path, moment: str, presses: int, monkeypatch) -> None:
+    is_seen = imported(shop, moment)
     monkeypatch.setenv("PYTHONPATH", str(shop / "site"), prepend=os.pathsep)
     process = start(shop, "build")
     wait_for(is_seen, process)
@@ -120,8 +125,7 @@ def test_while_importing(shop: Path, module: str, presses: int, monkeypatch) -> 
     assert not (shop / "warehouse" / "behaviour.duckdb").exists()
 
 
-@pytest.mark.parametrize("presses", [1, 2])
-@pytest.mark.parametrize("moment", ["staging.events", "features.", "/ prevalence", "/ logistic"])
+@pressed("staging.events", "features.", "/ prevalence", "/ logistic")
 def test_while_building(shop: Path, moment: str, presses: int) -> None:
     process = start(shop, "build")
     heard(process, lambda line: moment in line)
@@ -144,14 +148,14 @@ def test_a_published_warehouse_stays_and_the_next_build_goes_on(shop: Path) -> N
     assert not list((shop / "warehouse" / ".work").glob("candidate*"))
 
 
-@pytest.mark.parametrize("presses", [1, 2])
-def test_while_looking_at_files(tmp_path: Path, presses: int, monkeypatch) -> None:
+@pressed("behavsql.sniffing.measure")
+def test_while_looking_at_files(tmp_path: Path, moment: str, presses: int, monkeypatch) -> None:
     path = tmp_path / "events.csv"
     with path.open("w", encoding="utf-8") as file:
         file.write("user_id,event,ts\n")
         line = "".join(f"u{n},view,2024-01-{n % 28 + 1:02d} 10:00:00\n" for n in range(50_000))
-        file.writelines([line] * 60)
-    is_seen = imported(tmp_path, "behavsql.sniffing.measure")
+        file.writelines([line] * 20)
+    is_seen = imported(tmp_path, moment)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
     process = start(tmp_path, "init", "events.csv")
     wait_for(is_seen, process)

@@ -17,6 +17,7 @@ from conftest import stage
 from behavsql import config
 from behavsql.catalog import Catalog
 from behavsql.demos import demo_config
+from behavsql.models import MODEL_SETS
 from behavsql.pipeline import build
 from behavsql.progress import Progress
 from behavsql.source import Source
@@ -31,11 +32,13 @@ LABEL_QUERIES = re.findall("<!-- label query -->" + SHOWN, README, re.DOTALL)
 
 
 def _build_sample(folder: Path, without: tuple[str, ...] = ()) -> Path:
-    """The bundled sample with the SQL files of this folder, without networks; the published file."""
+    """The bundled sample with the SQL files of this folder and its best model; the published file."""
     made = demo_config("retail", folder / "warehouse", models="fast")
     off = {task: config.TaskSettings(enabled=False) for task in without}
     made = made.model_copy(update={"folder": folder, "tasks": off})
-    return build(made, progress=Progress(quiet=True)).path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODEL_SETS, "fast", ("prevalence", "persistence", "lightgbm"))
+        return build(made, progress=Progress(quiet=True)).path
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def asked_more(project: Path, sample: Path) -> Path:
     path = project / "sql" / "5_labels" / "refund.sql"
     path.parent.mkdir(parents=True)
     path.write_text(LABEL, encoding="utf-8")
-    _build_sample(project, without=("churn", "engagement", "next_visit", "spend"))
+    _build_sample(project, without=("churn", "engagement", "next_item", "next_visit", "spend"))
     return project
 
 

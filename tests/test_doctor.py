@@ -14,6 +14,7 @@ import pytest
 from behavsql.cli.main import app
 from clickstream import clickstream
 from conftest import project
+from processes import holding, python
 from typer.testing import CliRunner
 
 from behavsql import __version__
@@ -168,13 +169,8 @@ def test_a_build_file_of_a_newer_behavsql_is_a_problem(warehouse):
 @pytest.mark.parametrize("path", ["published", "build", "raw"])
 def test_who_holds_a_file_is_named(warehouse, path):
     file = getattr(warehouse, path)
-    code = f"import duckdb\ncon = duckdb.connect({str(file)!r})\nprint(1, flush=True)\ninput()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout.readline() == "1\n"
+    with holding(file) as holder:
         line = _lines()[f"{path} file"]
-        holder.stdin.close()
     assert line.status == "problem" and re.search(
         rf"another process \(.+, PID {holder.pid}\)", line.value
     )
@@ -192,7 +188,7 @@ def test_a_running_build_is_told_and_no_problem(warehouse):
 
 
 def test_while_another_process_builds_the_whole_table_is_printed(warehouse):
-    code = """if 1:
+    code = """
         from pathlib import Path
         from behavsql.config import load
         from behavsql.warehouse import Warehouse
@@ -200,9 +196,7 @@ def test_while_another_process_builds_the_whole_table_is_printed(warehouse):
         with warehouse.locked(), warehouse.building(load(Path("behavsql.toml"))):
             print(1, flush=True)
             input()"""
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as builder:
+    with python(code) as builder:
         assert builder.stdout.readline() == "1\n"
         done = CliRunner().invoke(app, ["doctor", "--json"])
         builder.stdin.write("\n")

@@ -3,9 +3,7 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import polars as pl
 import pytest
 from clickstream import clickstream
 from conftest import QUICK, Heard, prebuilt, project
+from processes import ask, holding, python
 
 from behavsql import inbox, publishing
 from behavsql.errors import ConfigError, LockedError, SqlFileError, WarehouseError
@@ -108,33 +107,6 @@ def _taken(path: Path, rows) -> dict[str, int]:
 
 def _waiting(path: Path, rows) -> list[tuple]:
     return rows(path, "select user_id, event_type, event_at from live.inbox order by rowid")
-
-
-def _python(code: str, *arguments: str, **more) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more,
-    )  # fmt: skip
-
-
-def _holding(path: Path, *, read_only: bool) -> subprocess.Popen:
-    """Another process that has the file open."""
-    code = """
-        import duckdb, sys
-        con = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "True")
-        print(con.execute("select count(*) from live.inbox").fetchall(), flush=True)
-        for line in sys.stdin:
-            print(con.execute(line).fetchall(), flush=True)
-    """
-    process = _python(code, str(path), str(read_only))
-    assert process.stdout.readline().startswith("[(")
-    return process
-
-
-def _ask(process: subprocess.Popen, query: str) -> str:
-    process.stdin.write(f"{query}\n")
-    process.stdin.flush()
-    return process.stdout.readline()
 
 
 # --- what becomes of a row ---
@@ -315,16 +287,16 @@ def test_what_comes_in_while_a_build_runs_waits_in_the_new_file(made, warehouse,
 @pytest.mark.parametrize(
     "moment",
     [
-        "before inbox.parquet",
+        pytest.param("before inbox.parquet", marks=pytest.mark.slow),
         "after inbox.parquet",
-        "raw.events",
+        pytest.param("raw.events", marks=pytest.mark.slow),
         "before behaviour.duckdb",
         "after behaviour.duckdb",
     ],
 )
 def test_a_build_killed_at_any_moment(made, warehouse, rows, moment):
     _three(warehouse.published)
-    killed = _python(KILLED, str(made.folder), moment, str(Path(__file__).parent))
+    killed = python(KILLED, str(made.folder), moment, str(Path(__file__).parent))
     _, told = killed.communicate(timeout=60)
     assert killed.returncode == -signal.SIGKILL, told
     is_new = moment == "after behaviour.duckdb"
@@ -438,8 +410,8 @@ def test_a_row_written_into_a_file_just_as_it_was_replaced(made, warehouse, rows
 
 
 def test_a_writer_is_waited_for_by_nobody_and_its_rows_are_taken_later(made, warehouse, rows):
-    with _holding(warehouse.published, read_only=False) as writer:
-        _ask(
+    with holding(warehouse.published) as writer:
+        ask(
             writer,
             f"insert into live.inbox by name select 1 as user_id, timestamp '{NEWEST}' as event_at",
         )
@@ -450,7 +422,6 @@ def test_a_writer_is_waited_for_by_nobody_and_its_rows_are_taken_later(made, war
             ) as caught:
                 run(made)
             assert caught.value.exit_code == 3
-        writer.stdin.close()
     build(made, progress=QUIET)
     assert _taken(warehouse.published, rows) == {"rows": 1, "events": 1}
 
@@ -461,18 +432,17 @@ def test_a_writer_that_comes_while_a_build_runs_stops_the_publishing_alone(made,
     class Opened(Progress):
         def step(self, name):
             if name == "sessions.sessions":
-                writers.append(_holding(warehouse.published, read_only=False))
+                writers.append(until_then.enter_context(holding(warehouse.published)))
             return super().step(name)
 
     _three(warehouse.published)
-    with pytest.raises(LockedError, match="another process is writing to it"):
-        build(made, progress=Opened(quiet=True))
-    with writers[0] as writer:
-        _ask(
-            writer,
+    with ExitStack() as until_then:
+        with pytest.raises(LockedError, match="another process is writing to it"):
+            build(made, progress=Opened(quiet=True))
+        ask(
+            writers[0],
             f"insert into live.inbox (user_id, item_id, event_type, event_at, value) values {_row(3)}",
         )
-        writer.stdin.close()
     build(made, progress=QUIET)
     assert _taken(warehouse.published, rows) == TAKEN | {"rows": 4, "events": 2}
 
@@ -488,18 +458,16 @@ def test_readers_keep_reading_and_a_killed_writers_log_is_taken(made, warehouse,
     insert = (
         f"insert into live.inbox (user_id, item_id, event_type, event_at, value) values {values}"
     )
-    with _holding(warehouse.published, read_only=True) as reader:
-        assert _ask(reader, "select 1") == "[(1,)]\n"
-        reader.stdin.close()
-    with _python(code, str(warehouse.published), insert) as writer:
+    with holding(warehouse.published, read_only=True) as reader:
+        assert ask(reader, "select 1") == "[(1,)]\n"
+    with python(code, str(warehouse.published), insert) as writer:
         writer.wait()
     log = Path(f"{warehouse.published}.wal")
     assert log.exists()
-    with _holding(warehouse.published, read_only=True) as reader:
+    with holding(warehouse.published, read_only=True) as reader:
         build(made, progress=QUIET)
-        assert _ask(reader, "select count(*) from live.inbox") == "[(3,)]\n", "the old file"
+        assert ask(reader, "select count(*) from live.inbox") == "[(3,)]\n", "the old file"
         assert _taken(warehouse.published, rows) == TAKEN
-        reader.stdin.close()
     assert not log.exists()
 
 
@@ -512,7 +480,7 @@ def test_in_the_moment_of_replacing_readers_come_in_and_writers_do_not(
         if Path(new) == warehouse.published:
             for read_only in (True, False):
                 code = "import duckdb, sys; duckdb.connect(sys.argv[1], read_only=sys.argv[2] == 'True'); print('open')"
-                with _python(code, str(new), str(read_only)) as client:
+                with python(code, str(new), str(read_only)) as client:
                     told[read_only] = client.communicate(timeout=60)
         do(old, new)
 
@@ -539,7 +507,7 @@ def test_a_client_that_inserts_all_the_time_loses_nothing(made, warehouse, rows)
         print(done, flush=True)
     """
     published = 0
-    with _python(code, str(warehouse.published)) as client:
+    with python(code, str(warehouse.published)) as client:
         assert client.stdout.readline() == "ready\n"
         for _ in range(6):
             try:

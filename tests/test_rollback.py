@@ -3,14 +3,13 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from behavsql.cli.main import app
 from clickstream import clickstream
 from conftest import QUICK, Heard, prebuilt, project
+from processes import holding
 from typer.testing import CliRunner
 
 from behavsql import warehouse as warehouse_module
@@ -261,22 +260,10 @@ def test_a_raw_file_that_was_removed_is_read_again(made):
     assert not [step for step in dry_run(made) if step.reason]
 
 
-def _holding(path: Path) -> subprocess.Popen:
-    """Another process that has a file open for writing and does nothing with it."""
-    code = f"import duckdb\ncon = duckdb.connect({str(path)!r})\nprint(1, flush=True)\ninput()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "1\n"
-    return process
-
-
 @pytest.mark.parametrize("name", ["behaviour.duckdb", ".work/build.duckdb", ".work/raw.duckdb"])
 def test_a_file_that_another_process_holds_is_exit_3_and_names_it(made, rows, name):
-    with _holding(made.warehouse / name) as holder:
-        with pytest.raises(LockedError) as caught:
-            build(made, select=["publish"], progress=QUIET)
-        holder.stdin.close()
+    with holding(made.warehouse / name) as holder, pytest.raises(LockedError) as caught:
+        build(made, select=["publish"], progress=QUIET)
     assert caught.value.exit_code == 3
     assert re.search(
         rf"{os.path.basename(name)}: another process .*PID {holder.pid}\)", str(caught.value)
@@ -286,8 +273,9 @@ def test_a_file_that_another_process_holds_is_exit_3_and_names_it(made, rows, na
 
 
 def test_a_rollback_waits_for_nobody_who_writes_into_the_published_file(made, rows):
-    with _holding(Warehouse(made.warehouse).published) as holder:
-        with pytest.raises(LockedError, match="another process is writing to it"):
-            roll_back(made)
-        holder.stdin.close()
+    with (
+        holding(Warehouse(made.warehouse).published),
+        pytest.raises(LockedError, match="another process is writing to it"),
+    ):
+        roll_back(made)
     assert _runs(made, rows) == (3, [2, 1])

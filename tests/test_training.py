@@ -1,5 +1,6 @@
 """What training does with a model that fails, and with too little time."""
 
+import re
 from datetime import timedelta
 
 import numpy as np
@@ -40,7 +41,9 @@ def test_a_model_that_fails_is_left_out_and_the_build_goes_on(made, rows, monkey
         patched.setattr(DecisionTree, "fit", fail)
         path = build(made, progress=Progress()).path
     told = "it failed (ZeroDivisionError: by nothing)"
-    assert f"purchase: decision_tree is left out: {told}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"purchase: decision_tree is left out: {told}" in said
+    assert re.search(r"^ *purchase: .* is published", said, re.MULTILINE)
     assert rows(path, LEFT_OUT) == [("purchase", "decision_tree", told)]
     models = rows(path, "select model from models.models order by 1")
     assert ("decision_tree",) not in models and ("prevalence",) in models

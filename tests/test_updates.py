@@ -5,9 +5,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,6 +15,7 @@ import polars as pl
 import pytest
 from clickstream import COLUMNS
 from conftest import QUICK, Heard, prebuilt, project, run, shipped, stage
+from processes import python
 from test_updating import HOUR, begun, shop_row
 from updating import DAYS, SHOP, START, advance, copied, differences, write
 
@@ -247,21 +245,32 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize("place", ["raw.events", "staging.rejected", "features.matrix", "publish"])
-def test_an_update_that_was_killed_is_finished_by_the_next(made, tmp_path, place):
+@pytest.fixture(scope="module")
+def scored(template, tmp_path_factory) -> config.Config:
+    """The template with the whole last day, as `score` makes it."""
+    folder = tmp_path_factory.mktemp("scored")
+    shutil.copytree(template, folder, dirs_exist_ok=True)
+    NEW.write_parquet(folder / "day2.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODEL_SETS, "fast", QUICK)
+        score(shop(folder), progress=QUIET)
+    return shop(folder)
+
+
+@pytest.mark.parametrize("place", [
+    "raw.events", pytest.param("staging.rejected", marks=pytest.mark.slow), "features.matrix",
+    "publish",
+])  # fmt: skip
+def test_an_update_that_was_killed_is_finished_by_the_next(made, scored, place):
     NEW.write_parquet(made.folder / "day2.parquet")
-    whole = shop(Path(shutil.copytree(made.folder, tmp_path / "whole", copy_function=shutil.copy2)))
     before = asked(made, SCORES)
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(made.folder), place, str(Path(__file__).parent)],
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed = python(KILLED, str(made.folder), place, str(Path(__file__).parent))
+    _, told = killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL, told
     assert asked(made, SCORES) == before
     update(made, progress=QUIET)
-    score(whole, progress=QUIET)
-    assert asked(made, SCORES) == asked(whole, SCORES)
-    assert differences(made, whole) == []
+    assert asked(made, SCORES) == asked(scored, SCORES)
+    assert differences(made, scored) == []
 
 
 # What stands

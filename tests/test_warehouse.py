@@ -5,14 +5,13 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import duckdb
 import pytest
 from clickstream import clickstream
 from conftest import QUICK, prebuilt, project
+from processes import python
 
 from behavsql.errors import LockedError, WarehouseError
 from behavsql.models import MODEL_SETS
@@ -101,16 +100,9 @@ def test_one_builder_at_a_time(made):
 
 @pytest.mark.parametrize("where", ["train purchase / decision_tree", "replace", "replaced"])
 def test_a_killed_build_leaves_the_file_whole_and_the_next_one_works(made, published, rows, where):
-    command = [
-        sys.executable,
-        "-c",
-        textwrap.dedent(KILLED),
-        str(made.folder),
-        where,
-        str(Path(__file__).parent),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed = python(KILLED, str(made.folder), where, str(Path(__file__).parent))
+    _, told = killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL, told
     is_new = where == "replaced"
     assert rows(published, RUN) == [(2 if is_new else 1,)]
     assert rows(published, "select count(*) > 200 from main.customers") == [(True,)]
@@ -133,9 +125,7 @@ def _write_and_die(published: Path, *, leave: bool) -> subprocess.Popen:
         print("written", flush=True)
         os.kill(os.getpid(), signal.SIGKILL) if {leave} else time.sleep(60)
     """
-    writer = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
-    )
+    writer = python(code)
     assert writer.stdout.readline() == "written\n"
     if leave:
         writer.wait()
