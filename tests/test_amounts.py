@@ -51,7 +51,7 @@ def read(text: str, decimal: str) -> Decimal | None:
         ("", None, None),
     ],
 )
-def test_a_text_as_a_number(written: str, point, comma) -> None:
+def test_a_text_is_read_with_a_point_and_with_a_comma(written: str, point, comma) -> None:
     for decimal, value in ((".", point), (",", comma)):
         assert read(written, decimal) == (None if value is None else Decimal(value)), decimal
 

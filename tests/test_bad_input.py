@@ -195,7 +195,7 @@ def test_a_header_without_rows(here: Path) -> None:
     )
 
 
-def test_a_folder_and_nothing(here: Path) -> None:
+def test_a_folder_is_no_file_and_what_is_not_there_is_said(here: Path) -> None:
     Path("log").mkdir()
     results = [run("init", name) for name in ("log", "no", "no*.csv")]
     assert [result.exit_code for result in results] == [2, 2, 2]

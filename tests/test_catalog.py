@@ -109,7 +109,7 @@ def test_header_becomes_a_file(read):
     assert file.comment() == f"every event, once. grain: user_id, event_at {known}"
 
 
-def test_label_header(read):
+def test_a_label_header_says_what_is_asked(read):
     catalog = read({"5_labels/buy.sql": label(roles="purchase, cart", metric="log_loss")})
     (file,) = catalog.label_files()
     assert (file.entity, file.kind, file.metric) == ("user", "binary", "log_loss")
@@ -170,7 +170,7 @@ def test_header_errors_name_file_and_line(refusal, content, message):
         ({"roles": "cart, clik"}, '9: roles is "clik"; allowed are view, click, cart,'),
     ],
 )
-def test_label_header_errors(refusal, keys, message):
+def test_a_wrong_label_header_is_refused(refusal, keys, message):
     found = refusal({"5_labels/x.sql": label(**keys)})
     assert found.startswith(f"sql/5_labels/x.sql:{message}")
 
@@ -323,7 +323,7 @@ def macro(body: str, name: str = "twice") -> str:
     return f"-- purpose: two of it\n-- version: 2\n{start} {body}"
 
 
-def test_macros(read):
+def test_a_macro_has_a_version_and_is_known_to_who_calls_it(read):
     files = {
         "0_macros/twice.sql": macro("2 * x"),
         "1_staging/x.sql": text("select user_id, twice(1) from raw.events"),
@@ -349,7 +349,7 @@ def test_macros(read):
         (macro("x").replace("-- version: 2\n", ""), ':1: the header lacks "version"'),
     ],
 )
-def test_macro_errors(refusal, content, message):
+def test_a_macro_that_breaks_the_rules_is_refused(refusal, content, message):
     files = {"0_macros/other.sql": macro("x", name="other"), "0_macros/twice.sql": content}
     found = refusal(files)
     assert found.startswith("sql/0_macros/twice.sql") and message in found
@@ -405,7 +405,7 @@ def test_a_label_cannot_read_the_matrix(refusal):
     assert refusal(files).startswith(told)
 
 
-def test_parents(read):
+def test_the_matrix_is_read_as_its_feature_files(read):
     grain = "user_id, cutoff_at"
     matrix = text("select user_id from features.matrix", "features.matrix")
     catalog = read(
@@ -481,7 +481,7 @@ def test_digest_covers_the_header_that_matters(query_digest, read):
     assert len(found) == 5
 
 
-def test_lock_round_trip(read):
+def test_a_lock_names_every_version_and_reads_back(read):
     catalog = read(chain(a="raw.x", b="features.a") | {"0_macros/twice.sql": macro("2 * x")})
     lock = render_lock(catalog)
     assert lock == render_lock(catalog)
@@ -493,7 +493,7 @@ def test_lock_round_trip(read):
     assert check_lock(catalog, locked) == []
 
 
-def test_lock_problems(read):
+def test_a_lock_that_disagrees_with_the_files_is_told_line_by_line(read):
     before = locked_versions(render_lock(read(chain(a="raw.x", b="raw.x", c="raw.x", d="raw.x"))))
     changed = text("select user_id, 2 from raw.x", "raw.x")
     after = read(

@@ -173,6 +173,6 @@ def test_explanations_of_members_are_added_up_by_name() -> None:
     assert (parts.tolist(), residual.tolist()) == ([[1.0, 3.5, 2.0]], [0.25])
 
 
-def test_most_of() -> None:
+def test_a_part_is_at_most_the_whole_range_or_twice_what_is_said() -> None:
     assert most_of("binary", 0.1, np.array([0.2])) == 1.0
     assert most_of("amount", 1.0, np.array([2.0])) == pytest.approx([6.0])

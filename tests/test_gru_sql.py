@@ -45,7 +45,7 @@ def state_in_sql(steps: np.ndarray, known: np.ndarray, layer: GRU) -> np.ndarray
 
 
 @pytest.mark.parametrize(("inputs", "units"), [(5, 8), (9, 4), (3, 3), (1, 1)])
-def test_last_state_is_numpys(inputs: int, units: int) -> None:
+def test_the_last_state_is_that_of_the_layer(inputs: int, units: int) -> None:
     layer = random_layer(inputs, units)
     steps, known = random_steps(70, 12, inputs)
     wanted = layer.predict(steps, known)

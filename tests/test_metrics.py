@@ -203,7 +203,7 @@ def test_no_rows_and_no_weight_are_nan(kind: str) -> None:
     )  # fmt: skip
 
 
-def test_one_class() -> None:
+def test_metrics_of_one_class_alone_are_nan_or_known() -> None:
     score = np.array([0.2, 0.4, 0.7])
     none = evaluate("binary", np.zeros(3), score)
     assert {name for name, v in none.items() if math.isnan(v)} == {

@@ -152,7 +152,7 @@ def test_column_order_does_not_matter(name: str, kind: str) -> None:
 
 
 @every_case
-def test_importance(name: str, kind: str) -> None:
+def test_importances_are_shares_and_the_signal_comes_first(name: str, kind: str) -> None:
     shares = fitted(name, kind).importance()
     if model_class(name).family == "reference":
         assert shares == {}

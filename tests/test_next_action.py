@@ -247,7 +247,7 @@ def test_what_the_log_says_of_propensities_is_taken(tmp_path):
 def test_a_reward_of_ones_own_is_a_sql_file(tmp_path):
     (tmp_path / "sql" / "5_actions").mkdir(parents=True)
     (tmp_path / "sql" / "5_actions" / "rewards.sql").write_text(VISITS, encoding="utf-8")
-    made = shop(tmp_path, mailed(1_500))
+    made = shop(tmp_path, mailed(300))
     build(made, select=["actions.*"], progress=QUIET)
     with duckdb.connect(str(made.warehouse / ".work" / "build.duckdb"), read_only=True) as con:
         told = con.execute("select max(reward), count(*) from actions.transitions").fetchall()
@@ -273,7 +273,7 @@ group by decisions.user_id, decisions.cutoff_at
 
 
 def test_without_actions_it_is_skipped_in_one_line(tmp_path, capsys):
-    made = shop(tmp_path, clickstream(users=400).filter(pl.col("type") != "mail"))
+    made = shop(tmp_path, clickstream(users=100).filter(pl.col("type") != "mail"))
     build(made, select=ACTING, progress=Progress())
     told = [line for line in capsys.readouterr().err.splitlines() if "learn actions" in line]
     assert len(told) == 1

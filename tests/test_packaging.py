@@ -43,6 +43,7 @@ def test_every_package_folder_is_named_in_pyproject() -> None:
     assert set(settings["packages"]) == folders
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert names == _shipped()

@@ -1,5 +1,6 @@
 """`--partitions N`: parts of the users in processes of their own, and the rows of a single run."""
 
+import shutil
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +43,28 @@ def made(folder: Path, count: int, **parts: object) -> Config:
     return project(folder, events(), settings={"partitions": count}, **parts)
 
 
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A project that one process brought up to the matrix."""
+    config = made(tmp_path_factory.mktemp("single") / "project", 1)
+    build(config, select=UPTO_MATRIX, progress=QUIET)
+    return config
+
+
+@pytest.fixture(scope="module")
+def parted(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The same in three parts."""
+    config = made(tmp_path_factory.mktemp("parted") / "project", 3)
+    build(config, select=UPTO_MATRIX, progress=QUIET)
+    return config
+
+
+def copied(config: Config, folder: Path, **settings: object) -> Config:
+    """A built project in another folder, with other settings."""
+    shutil.copytree(config.folder, folder)
+    return project(folder, settings=settings)
+
+
 def tables(config: Config) -> dict[str, list[tuple]]:
     """Every table that a build makes from SQL, its rows in one order, its types first."""
     found = {}
@@ -56,30 +79,21 @@ def tables(config: Config) -> dict[str, list[tuple]]:
     return found
 
 
-def test_parts_make_the_rows_of_a_single_run(tmp_path):
-    whole, parts = made(tmp_path / "whole", 1), made(tmp_path / "parts", 3)
-    build(whole, select=UPTO_MATRIX, progress=QUIET)
-    build(parts, select=UPTO_MATRIX, progress=QUIET)
-    expected, found = tables(whole), tables(parts)
+def test_parts_make_the_rows_of_a_single_run(single, parted):
+    expected, found = tables(single), tables(parted)
     assert found.keys() == expected.keys() > {"features.matrix", "labels.purchase"}
     assert [name for name in expected if found[name] != expected[name]] == []
     assert len(expected["features.matrix"]) > 300
 
 
-def test_nothing_of_the_parts_is_left(tmp_path):
-    config = made(tmp_path / "parts", 2)
-    build(config, select=("sessions",), progress=QUIET)
-    left = {path.name for path in (config.warehouse / ".work").iterdir()}
+def test_nothing_of_the_parts_is_left(parted):
+    left = {path.name for path in (parted.warehouse / ".work").iterdir()}
     assert "parts" not in left
 
 
-def test_a_change_is_built_in_parts_from_what_one_process_built(tmp_path):
-    config = made(tmp_path / "parts", 1)
-    build(config, select=UPTO_MATRIX, progress=QUIET)
-    longer = {"session_gap": "2 hours"}
-    again = project(config.folder, settings={"partitions": 3} | longer)
-    whole = made(tmp_path / "whole", 1)
-    whole = project(whole.folder, settings=longer)
+def test_a_change_is_built_in_parts_from_what_one_process_built(single, tmp_path):
+    again = copied(single, tmp_path / "parts", partitions=3, session_gap="2 hours")
+    whole = copied(single, tmp_path / "whole", session_gap="2 hours")
     ran = build(again, select=UPTO_MATRIX, progress=QUIET).steps
     assert "sessions.session_events" in ran
     assert "staging.events" not in ran
@@ -87,14 +101,10 @@ def test_a_change_is_built_in_parts_from_what_one_process_built(tmp_path):
     assert tables(again) == tables(whole)
 
 
-def test_the_number_of_parts_is_no_reason_to_build(tmp_path):
-    config = made(tmp_path / "parts", 1)
-    build(config, select=("staging",), progress=QUIET)
-    assert build(
-        project(config.folder, settings={"partitions": 3}),
-        select=("staging.users",),
-        progress=QUIET,
-    ).steps == ("staging.users",)
+def test_the_number_of_parts_is_no_reason_to_build(single, tmp_path):
+    config = copied(single, tmp_path / "parts", partitions=3)
+    ran = build(config, select=("staging.users",), progress=QUIET).steps
+    assert ran == ("staging.users",)
 
 
 def test_an_error_in_a_part_names_the_file(tmp_path):
@@ -140,9 +150,8 @@ def test_a_number_of_parts_below_one_is_refused(tmp_path):
         made(tmp_path / "parts", 0)
 
 
-def test_what_a_rebuilt_file_reads_through_a_view_is_copied_to_the_parts(tmp_path):
-    config = made(tmp_path / "parts", 2)
-    build(config, select=UPTO_MATRIX, progress=QUIET)
+def test_what_a_rebuilt_file_reads_through_a_view_is_copied_to_the_parts(parted, tmp_path):
+    config = copied(parted, tmp_path / "parts", partitions=2)
     before = tables(config)
     ran = build(config, select=("cutoffs.windows",), progress=QUIET).steps
     assert ran == ("cutoffs.windows",)

@@ -120,7 +120,7 @@ def test_no_user_is_on_a_page_where_none_is_named(shop: Shop, tmp_path: Path) ->
     assert 'class="person"' not in page and "behavsql report --user ID" in page
 
 
-def test_a_task_alone(shop: Shop) -> None:
+def test_a_report_on_one_task_shows_no_other(shop: Shop) -> None:
     with connect(shop.built.path) as con:
         page = render(con, ["churn"])
     assert 'id="task-churn"' in page and 'id="task-purchase"' not in page
@@ -412,7 +412,7 @@ def test_the_same_warehouse_gives_the_same_page(shop: Shop) -> None:
     assert pages[0] == pages[1]
 
 
-def test_the_command(shop: Shop, here: Path) -> None:
+def test_the_command_writes_the_page_and_says_where(shop: Shop, here: Path) -> None:
     folder = str(shop.built.path.parent)
     done = run("report", "--warehouse", folder, "-t", "churn", "--user", "1")
     assert done.exit_code == 0, done.output

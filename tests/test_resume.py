@@ -10,10 +10,10 @@ import textwrap
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import QUICK, cut_short, prebuilt, project
+from conftest import QUICK, prebuilt, project
 from test_incremental import FEATURE
 
-from behavsql import data_steps, pipeline, run
+from behavsql import pipeline, run
 from behavsql.compile import certificate
 from behavsql.errors import SqlFileError
 from behavsql.pipeline import build, dry_run
@@ -101,24 +101,6 @@ def test_a_killed_training_starts_again_and_nothing_before_it_does(tmp_path, row
     assert rows(built.path, "select task, count(*) from models.models group by 1 order by 1") == [
         ("churn", 3), ("purchase", 3),
     ]  # fmt: skip
-
-
-def test_an_ingest_that_was_cut_short_is_done_again(tmp_path, monkeypatch):
-    """Even if the source is put back as it was: the raw file may be half written."""
-    made = project(tmp_path, EVENTS, only=("purchase",))
-    prebuilt(made)
-    source = tmp_path / "events.parquet"
-    stat = source.stat()
-    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(data_steps.ingest, "ingest", cut_short)
-        with pytest.raises(KeyboardInterrupt):
-            build(made, progress=QUIET)
-    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert _due(made) == {"raw.events": STOPPED}
-    assert build(made, progress=QUIET).steps[:2] == ("raw.events", "staging.repeats")
-    assert _due(made) == {}
 
 
 def test_a_compilation_that_was_cut_short_is_done_again(tmp_path, rows, monkeypatch):

@@ -91,12 +91,12 @@ def problems():
 
 
 @pytest.mark.parametrize("query", APART)
-def test_users_kept_apart(problems, query):
+def test_queries_that_keep_users_apart_pass(problems, query):
     assert problems(query) == []
 
 
 @pytest.mark.parametrize(("query", "message"), MIXED.items())
-def test_users_mixed(problems, query, message):
+def test_queries_that_mix_users_are_refused(problems, query, message):
     assert [problem.text for problem in problems(query) if problem.text.startswith(message)]
 
 

@@ -211,7 +211,7 @@ def test_a_lower_max_rejected_share_is_applied_to_what_is_built(tmp_path):
 
 
 def test_an_ingest_cut_short_is_done_again_whatever_ran_since(tmp_path, monkeypatch):
-    """A run that ended before it came to any step does not hide it."""
+    """Even if the source is put back as it was, and a run that ended before any step does not hide it."""
     made = project(tmp_path, EARLIER, only=("purchase",))
     prebuilt(made)
     source = tmp_path / "events.parquet"

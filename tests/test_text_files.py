@@ -185,7 +185,7 @@ def test_a_late_open_quote_that_would_swallow_the_rest_stops_the_build(tmp_path:
     [('1,2024-01-01,"a \\"b\\", c"', 'a "b", c'), ('1,2024-01-01,"two\nlines"', "two\nlines"),
      ("1,2024-01-01,it's", "it's")],
 )  # fmt: skip
-def test_other_ways_to_quote(tmp_path: Path, line: str, title: str) -> None:
+def test_quotes_written_in_other_ways_are_read(tmp_path: Path, line: str, title: str) -> None:
     plain = "".join(f"{n},2024-01-02,plain\n" for n in range(20))
     (tmp_path / "events.csv").write_text(HEAD + line + "\n" + plain, encoding="utf-8")
     assert titles(built(tmp_path))[0] == title

@@ -208,7 +208,7 @@ def test_robots_are_told_and_counted(tmp_path, lines, told):
     [*visit(40, 90, "4"), line("GET /a.css HTTP/1.1", address="4")],
     [line(f"GET /{n}.png HTTP/1.1", referrer="/") for n in range(100)],  # a page of images
 ])  # fmt: skip
-def test_people_stay(tmp_path, lines):
+def test_no_request_of_people_is_refused(tmp_path, lines):
     con = stage(made(tmp_path, *lines, settings={}))
     assert asked(con, "select count(*) from staging.rejected") == [(0,)]
 

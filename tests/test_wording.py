@@ -30,7 +30,7 @@ def said(name: str, values: list, train: list, usual: float | None = None) -> li
 NUMBERS = np.arange(100.0).tolist()
 
 
-def test_counts() -> None:
+def test_counts_say_how_many_and_whether_that_is_unusual() -> None:
     assert said("count_sessions_30d", [None, 0, 1, 3, 50, 99], NUMBERS) == [
         "no sessions in the last 30 days",
         "no sessions in the last 30 days, fewer than 19 in 20 users",
@@ -62,7 +62,7 @@ def test_below_zero_is_not_due_yet() -> None:
     ]
 
 
-def test_texts() -> None:
+def test_texts_become_weekdays_and_hours() -> None:
     assert said("last_event_weekday", ["Mon", "odd", None], ["Mon"]) == [
         "last came on a Monday", "last came on a odd", "no event yet"
     ]  # fmt: skip
