@@ -119,8 +119,8 @@ def test_only_what_changed_is_built_again(made, rows):
     steps = build(_with(wider, seed=8), progress=QUIET).steps
     assert {"raw", "staging", "sessions", "cutoffs", "features", "train"} <= _schemas(steps)
 
-    # `full` runs everything, whatever changed.
-    assert set(_due(_with(wider, seed=8), full=True)) == set(first.steps)
+    # `full` would run all of it again, whatever changed.
+    assert set(first.steps) <= set(_due(_with(wider, seed=8), full=True))
     assert rows(
         first.path, "select count(*), count(*) filter (where status <> 'done') from meta.runs"
     ) == [(4, 0)]
