@@ -83,7 +83,7 @@ def test_a_warehouse_stays_where_one_is_named(
     events: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _few_models(monkeypatch)
-    renamed = events.rename({"user": "who"})
+    renamed = events.head(500).rename({"user": "who"})
     behavsql.predict_user_behavior(renamed, warehouse=tmp_path / "kept", user="who")
     con = behavsql.connect(tmp_path / "kept")
     assert con.execute("select count(*) from customers").fetchall()[0][0] > 0

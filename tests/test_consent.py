@@ -18,6 +18,7 @@ from behavsql.pipeline import build, update
 from behavsql.progress import Progress
 
 QUIET = Progress(quiet=True)
+pytestmark = pytest.mark.usefixtures("quick")
 EVENTS = clickstream(300, 80, seed=4).with_columns(user=pl.format("person-{}-of-shop", "user"))
 CONSENT = {"name": "crm", "kind": "consent", "path": "crm.csv",
            "columns": {"user_id": "who", "purpose": "what", "granted": "yes", "event_at": "at"}}  # fmt: skip
@@ -127,7 +128,8 @@ def test_a_cutoff_before_the_word_does_not_know_the_user_and_later_ones_only_wha
     plain = made(tmp_path / "b", [], events=met)
     rows = []
     for one in (asked, plain):
-        with reading(build(one, progress=QUIET).path) as con:
+        build(one, select=["features.matrix"], progress=QUIET)
+        with reading(one.warehouse / ".work/build.duckdb") as con:
             found = con.execute(
                 "from features.matrix where cutoff_at >= ? order by user_id, cutoff_at", [since]
             ).fetchall()  # fmt: skip

@@ -152,7 +152,7 @@ def test_the_key_must_be_there_and_stay_the_same(tmp_path, monkeypatch):
 
 
 def test_the_inbox_takes_pseudonyms_and_nothing_else(tmp_path):
-    made = shop(tmp_path)
+    made = shop(tmp_path, only=())
     path = build(made, progress=Progress(quiet=True)).path
     with closing(duckdb.connect(str(path))) as con:
         with pytest.raises(duckdb.ConstraintException):
@@ -246,7 +246,7 @@ def test_a_misspelt_column_is_not_passed_over(tmp_path):
 
 
 def test_events_past_retention_do_not_enter_and_are_counted(tmp_path):
-    made = shop(tmp_path, privacy={"retention_days": 30})
+    made = shop(tmp_path, privacy={"retention_days": 30}, only=())
     build(made, progress=Progress(quiet=True))
     with reading(made.warehouse / ".work/raw.duckdb") as con:
         first, last = con.execute("select min(event_at), max(event_at) from loaded").fetchall()[0]
@@ -260,7 +260,9 @@ def test_events_past_retention_do_not_enter_and_are_counted(tmp_path):
     assert told == [(rows, rows - kept)] and 0 < kept < rows
 
 
-def test_an_update_keeps_out_what_is_too_old_and_reads_all_again_before_it_piles_up(tmp_path):
+def test_an_update_keeps_out_what_is_too_old_and_reads_all_again_before_it_piles_up(
+    tmp_path, quick
+):
     events = clickstream(300, 80, seed=4).sort("at")
     made = shop(tmp_path, privacy={"retention_days": 60}, path="events*.parquet")
     cut = events["at"].max() - timedelta(days=12)
