@@ -2,7 +2,7 @@
 
 import polars as pl
 from clickstream import clickstream
-from conftest import SHIPPED, Heard, project
+from conftest import SHIPPED, Heard, few_files, project
 
 from behavsql.catalog import Catalog
 from behavsql.config import TaskSettings
@@ -39,8 +39,9 @@ def test_a_shop_and_a_bank_are_not_asked(tmp_path, quick) -> None:
         assert not [name for name in columns if name.startswith("dropout")]
 
 
-def test_courses_are_asked_and_answered(tmp_path, quick) -> None:
+def test_courses_are_asked_and_answered(tmp_path, quick, monkeypatch) -> None:
     """The bundled courses: 420 withdrawals up to day 226, of a user of three columns."""
+    few_files(monkeypatch)
     made = demo_config("courses", tmp_path / "warehouse", models="fast")
     off = {task: TaskSettings(enabled=False) for task in SHIPPED}
     settings = made.settings.model_copy(update={"threads": 1})

@@ -264,7 +264,7 @@ def _write(path: Path, told: list[tuple[int, ...]]) -> None:
     ], "user cookie at type")  # fmt: skip
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(stream=steps)
 def test_an_update_knows_whose_old_events_are_by_now(start, tmp_path_factory, stream):
     folder = tmp_path_factory.mktemp("stream")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import Heard, Shop, project
+from clickstream import clickstream
+from conftest import Heard, Shop, prebuilt, project
 
 from behavsql import parity
 from behavsql.compile import CompileError, registry
@@ -233,10 +234,10 @@ def test_a_task_that_is_gone_takes_its_functions_along(work: duckdb.DuckDBPyConn
 
 
 def test_a_build_makes_them_when_a_model_is_trained_and_only_then(
-    shop: Shop, tmp_path: Path, quick: None
+    tmp_path: Path, quick: None
 ) -> None:
-    made = project(tmp_path, shop.events, only=("purchase",))
-    first, heard = build(made, progress=Heard()), Heard()
+    made = project(tmp_path, clickstream(300, 80, seed=4), only=("purchase",))
+    first, heard = prebuilt(made), Heard()
     assert "compile purchase" in first.steps
     assert build(made, progress=heard).steps == ()
     again = project(tmp_path, only=("purchase",), settings={"seed": 8})

@@ -61,7 +61,7 @@ def test_a_stored_policy_says_the_same(name):
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_same_seed_is_the_same_policy(name):
-    log = shop_log()[0].rows(shop_log()[0].users < 800)
+    log = shop_log()[0].rows(shop_log()[0].users < 300)
     made = [policy_class(name)(seed=3, threads=1, discount=DISCOUNT).fit(log) for _ in range(2)]
     np.testing.assert_array_equal(*(policy.gains(log) for policy in made))
 

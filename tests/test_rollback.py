@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from behavsql.cli.main import app
 from clickstream import clickstream
-from conftest import QUICK, Heard, prebuilt, project
+from conftest import QUICK, Heard, few_files, prebuilt, project
 from processes import holding
 from typer.testing import CliRunner
 
@@ -27,8 +27,15 @@ JUNK = b"not a database, but long enough to be looked at" * 200
 pytestmark = pytest.mark.usefixtures("quick")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    with pytest.MonkeyPatch.context() as patch:
+        few_files(patch)
+        yield
+
+
 @pytest.fixture(scope="module")
-def template(tmp_path_factory) -> Path:
+def template(tmp_path_factory, few) -> Path:
     """The folder of a small project whose runs 1 to 3 were published, run 3 last."""
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:

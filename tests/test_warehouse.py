@@ -98,7 +98,14 @@ def test_one_builder_at_a_time(made):
     assert _again(made).steps == ("publish",)
 
 
-@pytest.mark.parametrize("where", ["train purchase / decision_tree", "replace", "replaced"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "train purchase / decision_tree",
+        pytest.param("replace", marks=pytest.mark.slow),
+        "replaced",
+    ],
+)
 def test_a_killed_build_leaves_the_file_whole_and_the_next_one_works(made, published, rows, where):
     killed = python(KILLED, str(made.folder), where, str(Path(__file__).parent))
     _, told = killed.communicate(timeout=120)
