@@ -55,6 +55,7 @@ class Settings(Section):
     select_features: bool = False  # train on the features that are worth it, instead of all
     seen_items: Literal["auto", "keep", "drop"] = "auto"  # whether they are recommended again
     count_recommended: int = Field(20, ge=1, le=40)  # items of a list
+    diversity: float = Field(0.0, ge=0, le=0.9)  # what a list may lose for items less alike
     max_per_category: int | None = Field(None, ge=1)  # of a list
     backtest: bool = (
         False  # train anew on the past of earlier moments, to see how it would have gone

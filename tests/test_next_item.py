@@ -1,6 +1,7 @@
 """The next item: planted transitions are found again, noise is noise, functions say what tables say."""
 
 import json
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -9,10 +10,13 @@ import polars as pl
 import pytest
 from conftest import SHIPPED, Heard, prebuilt, project, run
 
+from behavsql.budget import Budget
 from behavsql.config import from_dict
 from behavsql.pipeline import build, score
 from behavsql.recommenders import RECOMMENDER_SETS, blend, training
 from behavsql.recommenders.als import ALS
+from behavsql.recommenders.choices import Choices
+from behavsql.recommenders.panel import Panel
 from behavsql.tasks import ready
 from behavsql.warehouse import connect
 
@@ -232,6 +236,71 @@ def test_what_was_kept_is_scored_again(
         (task,) = ready(con)
         training.score_task(con, task, config.settings)
         assert con.execute(listed).fetchall() == again
+
+
+@pytest.fixture
+def made_before(planted, tmp_path: Path):
+    """(connection to a copy of what was built, its task, its settings), to train in."""
+    config, place = planted
+    shutil.copy(place.parent / ".work" / "build.duckdb", tmp_path / "copy.duckdb")
+    with duckdb.connect(tmp_path / "copy.duckdb") as con:
+        (task,) = ready(con)
+        yield con, task, config.settings
+
+
+def test_less_alike_items_are_published_with_their_price(made_before) -> None:
+    con, task, settings = made_before
+    names = ("popularity", "own_items", "co_visitation")
+    before = con.execute("select user_id, item_id from models.recommended where place = 1")
+    first = set(before.fetchall())
+    heard = Heard()
+    more = settings.model_copy(update={"diversity": 0.5})
+    training.train_task(con, task, more, names, {}, heard)
+    assert any(
+        "diverse is published, the lists of co_visitation reordered" in line for line in heard.lines
+    )
+    published = con.execute("select model, is_champion from models.models where is_published")
+    assert published.fetchall() == [("diverse", False)]
+    for name in ("distance_at_10", "diversity_at_10"):
+        assert metric(con, "diverse", name) > 1.02 * metric(con, "co_visitation", name)
+    assert metric(con, "diverse", "ndcg_at_10") < metric(con, "co_visitation", "ndcg_at_10")
+    listed = "from models.recommended order by user_id, place"
+    told = con.execute(listed).fetchall()
+    assert len(first & {(row[1], row[3]) for row in told if row[2] == 1}) > 0.8 * len(first)
+    assert con.execute("""select bool_and(score <= before + 1e-12) from (select score,
+        lag(score, 1, 1.0) over (partition by user_id order by place) as before
+        from models.recommended)""").fetchall() == [(True,)]  # fmt: skip
+    training.score_task(con, task, more)
+    assert con.execute(listed).fetchall() == told
+
+
+def test_a_budget_that_is_used_up_leaves_the_references(made_before) -> None:
+    con, task, settings = made_before
+    heard = Heard()
+    names = RECOMMENDER_SETS["all"]
+    training.train_task(con, task, settings, names, {}, heard, Budget(0.0))
+    left = dict(con.execute("select model, reason from models.left_out").fetchall())
+    assert {"als", "item_gru", "co_visitation"} <= set(left)
+    assert "time_budget was used up" in left["als"]
+    assert any("item_gru is left out: time_budget" in line for line in heard.lines)
+    trained = {model for (model,) in con.execute("select model from models.models").fetchall()}
+    assert (
+        {"popularity", "own_items"} <= trained <= {"popularity", "own_items", "blend", "reranker"}
+    )
+    assert con.execute("select count(*) from models.recommended").fetchall() != [(0,)]
+
+
+def test_who_would_take_longer_than_is_left_is_left_out(made_before) -> None:
+    con, _, settings = made_before
+    Choices.load(con, "next_item", "keep", settings.seed)
+    panel = Panel(con, ("popularity", "own_habits", "co_visitation"), False, left=lambda: 10.0)
+    panel.seconds = {"popularity": 9.0, "own_habits": 0.5, "co_visitation": 6.0}
+    panel.answer_seconds = dict.fromkeys(panel.seconds, 0.0)
+    panel.fit_in(rounds=2)
+    assert list(panel.members) == ["popularity", "own_habits"]
+    assert panel.left_out["co_visitation"] == (
+        "12.0 s more for it would not fit: 10.0 s of time_budget are left"
+    )
 
 
 def test_nothing_runs_twice(tmp_path: Path) -> None:

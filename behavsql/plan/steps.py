@@ -199,6 +199,7 @@ def _choice_step(file: SqlFile, config: Config, goal: Goal) -> Step:
         "models": text(names),
         "settings.seed": str(chosen.seed),
         "settings.seen_items": chosen.seen_items,
+        "settings.diversity": text(chosen.diversity),
         "metric": text(file.metric),
         "behavsql": __version__,
     }

@@ -18,18 +18,22 @@ RECOMMENDERS: dict[str, str] = {
     "session_knn": "behavsql.recommenders.session_knn:SessionKNN",
     "content": "behavsql.recommenders.content:Content",
     "als": "behavsql.recommenders.als:ALS",
+    "item_gru": "behavsql.recommenders.item_gru:ItemGRU",
+    "item_transformer": "behavsql.recommenders.item_transformer:ItemTransformer",
 }
 BLEND = "blend"  # of all of these, see blend.py
 RERANKER = "reranker"  # of what they list, see reranker.py
+DIVERSE = "diverse"  # the published lists reordered, where `diversity` is set, see diversity.py
 COMBINED = (BLEND, RERANKER)
 REFERENCES = ("popularity", "own_items")  # asked whatever else is, and shown beside it
 
-_FAST = tuple(name for name in RECOMMENDERS if name not in ("als", "content"))
-_STANDARD = (*_FAST, "content", "als")
+_NETWORKS = ("item_gru", "item_transformer")
+_STANDARD = tuple(name for name in RECOMMENDERS if name not in _NETWORKS)
+_FAST = tuple(name for name in _STANDARD if name not in ("als", "content"))
 RECOMMENDER_SETS: dict[str, tuple[str, ...]] = {
     "fast": (*_FAST, BLEND),
     "standard": (*_STANDARD, *COMBINED),
-    "all": (*_STANDARD, *COMBINED),
+    "all": (*_STANDARD, *_NETWORKS, *COMBINED),
 }
 
 

@@ -13,6 +13,8 @@ import polars as pl
 
 from behavsql.errors import ModelError
 from behavsql.recommenders.base import ASKED, ITEMS, OWN, Recommender
+from behavsql.recommenders.ids import ids, places
+from behavsql.recommenders.top import listed
 
 FACTORS = 64
 SWEEPS = 8
@@ -54,9 +56,7 @@ class ALS(Recommender):
                 users = solved(users, self.vectors, chosen, STEPS)
                 self.vectors = solved(self.vectors, users, back, STEPS)
         self.vectors[np.diff(back.indptr) == 0] = 0  # nothing is known of who was never chosen
-        self.ids = con.execute(
-            f"select items.item_id::varchar as item_id from {ITEMS} as items order by items.item"
-        ).fetchnumpy()
+        self.ids = ids(con)
         return self
 
     def answer(self, con: duckdb.DuckDBPyConnection, depth: int) -> str:
@@ -78,7 +78,7 @@ class ALS(Recommender):
                 score = solved(empty, self.vectors, some, FOLD_IN_STEPS) @ self.vectors.T
                 if hides:
                     score[some.nonzero()] = 0
-                parts.append(_top(score, questions[start : start + at_once], depth))
+                parts.append(listed(score, questions[start : start + at_once], depth))
         empty = {"question": np.empty(0, np.int32), "item": np.empty(0, np.int32),
                  "score": np.empty(0, np.float32)}  # fmt: skip
         frame = pl.concat([pl.DataFrame(empty), *parts])
@@ -87,22 +87,16 @@ class ALS(Recommender):
 
     def save(self) -> dict[str, bytes]:
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, vectors=self.vectors, ids=self.ids["item_id"].astype(str))
+        np.savez_compressed(buffer, vectors=self.vectors, ids=self.ids)
         return {"factors.npz": buffer.getvalue()}
 
     def load(self, con: duckdb.DuckDBPyConnection, files: dict[str, bytes]) -> bool:
         if "factors.npz" not in files:
             return False
         stored = np.load(io.BytesIO(files["factors.npz"]), allow_pickle=False)
-        self.ids = con.execute(
-            f"select items.item_id::varchar as item_id from {ITEMS} as items order by items.item"
-        ).fetchnumpy()
-        ids = self.ids["item_id"].astype(str)
-        self.vectors = np.zeros((len(ids), FACTORS), np.float32)
-        order = np.argsort(stored["ids"])
-        at = np.searchsorted(stored["ids"], ids, sorter=order).clip(max=len(order) - 1)
-        found = stored["ids"][order[at]] == ids
-        self.vectors[found] = stored["vectors"][order[at[found]]]
+        self.ids = ids(con)
+        at = places(stored["ids"], self.ids)
+        self.vectors = np.where(at[:, np.newaxis] >= 0, stored["vectors"][at], np.float32(0))
         return True
 
 
@@ -139,14 +133,3 @@ def _applied(x: np.ndarray, gram: np.ndarray, other: np.ndarray, chosen: "object
         product = np.einsum("ij,ij->i", x[row[some]], other[chosen.indices[some]])
         weighted.data[some] = chosen.data[some] * product
     return x @ gram + weighted @ other
-
-
-def _top(score: np.ndarray, questions: np.ndarray, depth: int) -> pl.DataFrame:
-    """The `depth` best items of each row that score above 0."""
-    depth = min(depth, score.shape[1])
-    best = np.argpartition(-score, depth - 1, axis=1)[:, :depth]
-    value = np.take_along_axis(score, best, axis=1)
-    return pl.DataFrame({
-        "question": np.repeat(questions, depth).astype(np.int32),
-        "item": (best + 1).ravel().astype(np.int32), "score": value.ravel(),
-    }).filter(pl.col("score") > 0)  # fmt: skip

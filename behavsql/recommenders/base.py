@@ -34,6 +34,7 @@ class Recommender(ABC):
 
     def __init__(self, seed: int = 7, threads: int | None = None) -> None:
         self.seed, self.threads = seed, threads or 1
+        self.seconds: float | None = None  # that learning may take; None: as long as it takes
 
     @abstractmethod
     def fit(self, con: duckdb.DuckDBPyConnection, known: str) -> Self:

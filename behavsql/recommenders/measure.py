@@ -15,6 +15,7 @@ from behavsql.recommenders.base import ITEMS
 DEPTH = 60  # items of a list that are looked at
 KS = (10, 20)
 METRICS = tuple(f"{name}_at_{k}" for k in KS for name in ("ndcg", "hit_rate", "recall", "mrr"))
+# Beside these there is distance_at_10, see diversity.py.
 OF_LISTS = ("coverage_at_10", "novelty_at_10", "diversity_at_10", "popularity_ratio_at_10")
 LEVEL = 0.95
 

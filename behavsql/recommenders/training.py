@@ -18,9 +18,10 @@ from behavsql.config import Settings
 from behavsql.errors import ModelError
 from behavsql.plan.changes import Parts
 from behavsql.progress import Progress
-from behavsql.recommenders import BLEND, REFERENCES, RERANKER, publishing
+from behavsql.recommenders import BLEND, DIVERSE, REFERENCES, RERANKER, publishing
 from behavsql.recommenders.blend import Blend
 from behavsql.recommenders.choices import Choices
+from behavsql.recommenders.diversity import Diverse
 from behavsql.recommenders.heard import Heard, Mix, keep, kept, store
 from behavsql.recommenders.measure import gain
 from behavsql.recommenders.panel import Panel
@@ -37,19 +38,21 @@ def train_task(
     left = [] if choices.has_categories else ["segment_popularity"]
     left += [] if choices.has_words else ["content"]
     singles = [name for name in names if name not in (BLEND, RERANKER, *left)]
-    panel = Panel(con, singles, choices.hides_seen, settings.seed, settings.threads)
+    time_left = (budget or Budget(None)).of_task(singles).left
+    panel = Panel(con, singles, choices.hides_seen, settings.seed, settings.threads, time_left)
     with progress.step(f"train {task.name}") as line:
         taught = _on_train(panel, choices) if RERANKER in names else None
         found = _on_valid(panel, choices, BLEND in names, taught, settings)
         _on_test(panel, choices, found)
-        published, champion = _promote(found, task, settings.seed)
+        best, champion = _promote(found, task, settings.seed)
+        published = best
         line.rows = con.execute(
             "select count(*) from next_choices where chosen_at <= $until",
             {"until": choices.until["valid"]},
         ).fetchall()[0][0]
-        line.note = (
-            f"{published.name}: {task.metric} {published.valid.mean(task.metric):.4f} on valid"
-        )
+        line.note = f"{best.name}: {task.metric} {best.valid.mean(task.metric):.4f} on valid"
+        if settings.diversity:
+            published = _diversified(panel, choices, found, best, task, settings.diversity)
     for name, reason in panel.left_out.items():
         progress.say(f"  {task.name}: {name} is left out: {reason}")
     _tell(progress, task, champion, published)
@@ -68,6 +71,8 @@ def _on_train(panel: Panel, choices: Choices) -> tuple[Blend, pl.DataFrame] | No
     asked = choices.questions("train")
     panel.fit(choices.known("train"))
     tables = panel.ask(asked)
+    panel.fit_in(rounds=3)
+    tables = {name: table for name, table in tables.items() if name in panel.members}
     if len(tables) < 2:
         return None
     blend = Blend(*panel.search(tables, asked))
@@ -82,6 +87,8 @@ def _on_valid(
     known = choices.known("valid")
     panel.fit(known)
     tables = panel.ask(asked)
+    panel.fit_in(rounds=2)
+    tables = {name: table for name, table in tables.items() if name in panel.members}
     found = [
         Heard(
             name, panel.members[name].family, Blend({name: 1.0}),
@@ -102,7 +109,9 @@ def _on_valid(
     if blends and len(tables) > 1:
         started = time.perf_counter()
         add(BLEND, Blend(*panel.search(tables, fit_half)), started)
-    if taught and set(taught[0].weights) <= set(tables):
+    if taught and not {f"rank_{name}" for name in tables} >= _ranks(taught[1]):
+        panel.left_out[RERANKER] = "it has learned from one that was left out since"
+    elif taught:
         started = time.perf_counter()
         try:
             shown = lesson(panel, taught[0], tables).join(
@@ -114,6 +123,11 @@ def _on_valid(
         else:
             add(RERANKER, mix, started)
     return found
+
+
+def _ranks(taught: pl.DataFrame) -> set[str]:
+    """The columns that say what members said, one for each."""
+    return {name for name in taught.columns if name.startswith("rank_")}
 
 
 def _on_test(panel: Panel, choices: Choices, found: list[Heard]) -> None:
@@ -155,9 +169,43 @@ def _promote(found: list[Heard], task: Task, seed: int) -> tuple[Heard, Heard]:
     return (champion if better else reference), champion
 
 
+def _diversified(
+    panel: Panel,
+    choices: Choices,
+    found: list[Heard],
+    published: Heard,
+    task: Task,
+    strength: float,
+) -> Heard:
+    """The published lists reordered, and what that costs: beside the others, not to choose from."""
+    started = time.perf_counter()
+    mix = Diverse(published.mix, strength)
+    said = mix.say(panel, {name: f"next_said_{name}" for name in mix.members})
+    took = published.answer_seconds + time.perf_counter() - started
+    judged = panel.judge(said, choices.questions("test"), choices.known("test"))
+    told = ", ".join(
+        f"{name} {_figure(after)} instead of {_figure(before)}"
+        for name, after, before in (
+            (task.metric, judged.mean(task.metric), published.test.mean(task.metric)),
+            *((name, judged.of_lists[name], published.test.of_lists[name])
+              for name in ("distance_at_10", "coverage_at_10", "novelty_at_10")),
+        )
+    )  # fmt: skip
+    reason = f"the lists of {published.name} reordered by diversity = {strength:g}: {told} on test"
+    one = Heard(DIVERSE, "ensemble", mix, None, published.seconds, took, judged, reason)
+    found.append(one)
+    return one
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
+
+
 def _tell(progress: Progress, task: Task, champion: Heard, published: Heard) -> None:
     told = f"{champion.name} is published ({champion.reason})"
-    if published is not champion:
+    if published.name == DIVERSE:
+        told = f"{published.name} is published, {published.reason}"
+    elif published is not champion:
         told = f"{published.name} is published; {champion.name}: {champion.reason}"
     progress.say(f"  {task.name}: {told}")
 
@@ -173,6 +221,8 @@ def score_task(con: duckdb.DuckDBPyConnection, task: Task, settings: Settings) -
     mix: Mix = Blend(params["weights"], params["shape"])
     if RERANKER in files:
         mix = Reranker(mix, files[RERANKER]["lightgbm.txt"].decode(), settings.threads)
+    if "diversity" in params:
+        mix = Diverse(mix, params["diversity"])
     names = dict.fromkeys([*REFERENCES, *mix.members])
     panel = Panel(con, names, choices.hides_seen, settings.seed, settings.threads)
     panel.fit(choices.known("latest"), files)

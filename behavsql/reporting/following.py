@@ -13,6 +13,7 @@ OF_LISTS = {
     "coverage_at_10": ("items shown to somebody", share),
     "novelty_at_10": ("novelty", figure),
     "diversity_at_10": ("diversity", share),
+    "distance_at_10": ("distance within a list", share),
     "popularity_ratio_at_10": ("popularity of what is shown", numbers.times),
 }
 SHOWN = f"""

@@ -4,7 +4,7 @@
 -- params:  count_recommended, max_per_category
 -- check:   rank >= 1 and score >= 0
 -- scope:   global
--- version: 1
+-- version: 2
 with
 
 allowed as (
@@ -50,6 +50,7 @@ select
             'often chosen after ' || coalesce(reasons.title, reason_item_id::varchar)
         when 'similar content' then
             'is like ' || coalesce(reasons.title, reason_item_id::varchar)
+        when 'what follows' then 'likely after the user''s latest choices'
         when 'similar visits' then 'chosen in visits like the user''s'
         when 'similar taste' then 'chosen by users of similar taste'
         when 'popular in category' then 'popular in the category the user likes'

@@ -1,28 +1,39 @@
 """How well recommenders do under published protocols: every item ranked, bars beside them.
 
-    python tests/benchmarks/recommend.py FOLDER [ml100k amazon_toys diginetica wikipedia_edits]
+    python tests/benchmarks/recommend.py FOLDER [DATA...] [--without MODEL,MODEL...]
 
-FOLDER holds one folder for each data set (interactions.parquet and the like). Weights of the blend
-are searched on the even users of valid, the champion is the best on the odd ones, and test only
-tells. Leave-one-out: the last item of each user is test, the one before valid, what was seen is not
-listed. diginetica: the last 4% of the train sessions are valid. wikipedia_edits: by time, 80/10/10.
+DATA: ml100k, amazon_toys, diginetica, wikipedia_edits, online_retail. FOLDER holds a folder for each
+of them (interactions.parquet and the like), but for the last, which is bundled and built as users
+build it. Weights of the blend are searched on one half of valid's users, the champion is the best on
+the other, and test only tells. Leave-one-out: the last item of each user is test, the one before
+valid, the one before that train (it teaches the re-ranker); what was seen is not listed. diginetica:
+the last 4% of the train sessions are valid. wikipedia_edits: by time, 80/10/10.
 """
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import duckdb
 
-from behavsql.recommenders import RECOMMENDERS
+from behavsql import config, demos
+from behavsql.errors import ModelError
+from behavsql.pipeline import build
+from behavsql.progress import Progress
+from behavsql.recommenders import RECOMMENDERS, RERANKER
+from behavsql.recommenders.blend import Blend
+from behavsql.recommenders.choices import Choices
 from behavsql.recommenders.measure import gain, spread
 from behavsql.recommenders.panel import Panel
+from behavsql.recommenders.reranker import Reranker, lesson
 
 BARS = {
     "ml100k": {"hit_rate_at_10": 0.195, "ndcg_at_10": 0.109},
     "amazon_toys": {"hit_rate_at_10": 0.096, "ndcg_at_10": 0.061},
     "diginetica": {"hit_rate_at_20": 0.521, "mrr_at_20": 0.185},
     "wikipedia_edits": {"mrr_at_20": 0.816},
+    "online_retail": {"hit_rate_at_10": None, "ndcg_at_10": None},  # nothing is published
 }
 ROWS = {
     "ml100k": "select user_id as u, item_id, ts as chosen_at, row_number() over (order by ts, "
@@ -32,50 +43,82 @@ ROWS = {
 }
 
 
-def main(folder: Path, names: list[str]) -> None:
+def main(folder: Path, names: list[str], without: list[str]) -> None:
     for name in names or list(BARS):
         with duckdb.connect() as con:
             con.execute("set threads = 2; set enable_progress_bar = false")
             con.execute("create temp table next_answers (question integer, item integer)")
             known, hides = _PREPARE[name](con, folder / name)
-            _run(con, name, known, hides)
+            _run(con, name, known, hides, without)
 
 
-def _run(con: duckdb.DuckDBPyConnection, name: str, known: dict[str, str], hides: bool) -> None:
-    names = [x for x in RECOMMENDERS if not (hides and x.startswith("own_"))]
-    panel, weights, found = Panel(con, names, hides, threads=2), {}, {}
-    for split in ("valid", "test"):
-        started = time.perf_counter()
+def _run(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    known: dict[str, str],
+    hides: bool,
+    without: list[str],
+) -> None:
+    left = {*without, *(x for x in RECOMMENDERS if hides and x.startswith("own_"))}
+    panel = Panel(con, [x for x in RECOMMENDERS if x not in left], hides, threads=2)
+    found, mixes, taught = {}, {}, None
+    for split in ("train", "valid", "test") if "train" in known else ("valid", "test"):
+        wall, cpu = time.perf_counter(), time.process_time()
         asked = f"(select question, who, place, cutoff_at, who % 2 = 0 as is_fit_half from next_questions where split = '{split}')"
         panel.fit(known[split])
         tables = panel.ask(asked)
-        if split == "valid":
-            weights, shape = panel.search(tables, f"(from {asked} where is_fit_half)")
-        tables["blend"] = panel.blended(weights, shape, tables)
-        found[split] = {x: panel.judge(table, asked, known[split]) for x, table in tables.items()}
-        print(f"{name} {split}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
-    pick, metric = ~found["valid"]["popularity"].is_fit_half, next(reversed(BARS[name]))
-    champion = max(found["valid"], key=lambda x: found["valid"][x].mean(metric, pick))
-    print(f"\n{name}: {len(found['test'][champion].who):,} questions, "
-          f"blend {shape} {({k: round(v, 3) for k, v in weights.items()})}")  # fmt: skip
+        if split == "train":
+            blend = Blend(*panel.search(tables, asked))
+            taught = blend, lesson(panel, blend, tables)
+        elif split == "valid":
+            mixes = _mixes(panel, tables, f"(from {asked} where is_fit_half)", taught)
+        if split != "train":
+            members = {x: panel.judge(table, asked, known[split]) for x, table in tables.items()}
+            for x, mix in mixes.items():
+                members[x] = panel.judge(mix.say(panel, tables), asked, known[split])
+            found[split] = members
+        took = {x: round(seconds) for x, seconds in panel.seconds.items() if seconds >= 1}
+        print(f"{name} {split}: {time.perf_counter() - wall:.0f} s, CPU {time.process_time() - cpu:.0f} s; "
+              f"fitting {took} {panel.left_out or ''}", file=sys.stderr, flush=True)  # fmt: skip
+    _tell(name, found, mixes)
+
+
+def _mixes(panel: Panel, tables: dict[str, str], half: str, taught: tuple | None) -> dict:
+    mixes = {"blend": Blend(*panel.search(tables, half))}
+    if taught:
+        shown = lesson(panel, taught[0], tables).join(
+            panel.con.sql(f"select question from {half}").pl(), on="question", how="semi"
+        )
+        try:
+            mixes[RERANKER] = Reranker.fit(*taught, shown, 7, 2)
+        except ModelError as error:
+            print(error, file=sys.stderr)
+    return mixes
+
+
+def _tell(name: str, found: dict, mixes: dict) -> None:
+    bars = BARS[name]
+    pick, metric = ~found["valid"]["popularity"].is_fit_half, next(reversed(bars))
+    of_valid = {x: judged.mean(metric, pick) for x, judged in found["valid"].items()}
+    champion = max(of_valid, key=of_valid.get)
+    weights = {k: round(v, 3) for k, v in mixes["blend"].weights.items()}
+    print(
+        f"\n{name}: {len(found['test'][champion].who):,} questions, blend {mixes['blend'].shape} {weights}"
+    )
     for x, judged in found["test"].items():
         ends = spread(judged, 7)
-        told = "  ".join(f"{m} {judged.mean(m):.4f} [{ends[m][0]:.4f}, {ends[m][1]:.4f}] (bar {bar})"
-                         for m, bar in BARS[name].items())  # fmt: skip
-        lists = "  ".join(
-            f"{k.removesuffix('_at_10')} {v:.3f}"
-            for k, v in judged.of_lists.items()
-            if v is not None
+        told = "  ".join(
+            f"{m} {judged.mean(m):.4f} [{ends[m][0]:.4f}, {ends[m][1]:.4f}]"
+            + f" (bar {bar})" * bool(bar)
+            for m, bar in bars.items()
         )
+        lists = "  ".join(f"{k.removesuffix('_at_10')} {v:.3f}"
+                          for k, v in judged.of_lists.items() if v is not None)  # fmt: skip
         print(f"  {x:20s}{'* ' if x == champion else '  '}{told}  {lists}")
-    single = max(
-        (x for x in found["test"] if x != "blend"), key=lambda x: found["test"][x].mean(metric)
-    )
-    ahead = gain(found["test"]["blend"], found["test"][single], metric, slice(None), 7)
-    print(
-        f"  blend over {single}: {metric} {ahead.mean:+.4f} [{ahead.low:.4f}, {ahead.high:.4f}]",
-        flush=True,
-    )
+    single = max((x for x in of_valid if x not in mixes), key=of_valid.get)
+    for x in mixes:
+        ahead = gain(found["test"][x], found["test"][single], metric, slice(None), 7)
+        print(f"  {x} over {single}: {metric} {ahead.mean:+.4f} [{ahead.low:.4f}, {ahead.high:.4f}]", flush=True)  # fmt: skip
 
 
 def _leave_one_out(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[str, str], bool]:
@@ -91,15 +134,16 @@ def _leave_one_out(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[s
         create temp table next_choices as select who, place, item, chosen_at, visit, n
         from placed inner join next_items using (item_id) order by who, place;
         create temp table next_questions as
-        select (who * 2 + back)::integer as question, who, (place - 1)::integer as place,
-            if(back = 1, 'valid', 'test') as split
-        from next_choices inner join (values (0), (1)) as ends (back) on place = n - back
-        where n >= 3;
+        select (who * 3 + back)::integer as question, who, (place - 1)::integer as place,
+            lag_at as cutoff_at, ['test', 'valid', 'train'][back + 1] as split
+        from (select *, lag(chosen_at) over (partition by who order by place) as lag_at from next_choices)
+        inner join (values (0), (1), (2)) as ends (back) on place = n - back
+        where n >= 3 + back // 2;
         insert into next_answers select question, item from next_questions as asked
         inner join next_choices as chosen on chosen.who = asked.who and chosen.place = asked.place + 1
     """)
     columns = "select who, place, item, chosen_at, visit from next_choices where place <= n -"
-    return {"valid": f"({columns} 2)", "test": f"({columns} 1)"}, True
+    return {"train": f"({columns} 3)", "valid": f"({columns} 2)", "test": f"({columns} 1)"}, True
 
 
 def _sessions(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[str, str], bool]:
@@ -123,7 +167,7 @@ def _sessions(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[str, s
     con.execute(f"""
         create temp table next_questions as
         select who as question, who, (max(place) - if(who < 10000000, 1, 0))::integer as place,
-            if(who < 10000000, 'valid', 'test') as split
+            max(chosen_at) as cutoff_at, if(who < 10000000, 'valid', 'test') as split
         from next_choices where who > {cut} group by who
         having max(place) > 1 or who >= 10000000;
         insert into next_answers
@@ -154,7 +198,7 @@ def _by_time(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[str, st
             chosen_at, visit, nth
         from placed inner join next_items using (item_id) order by who, place;
         create temp table next_questions as
-        select nth as question, who, place - 1 as place,
+        select nth as question, who, place - 1 as place, chosen_at as cutoff_at,
             if(nth <= {ends[1]}, 'valid', 'test') as split
         from next_choices where nth > {ends[0]};
         insert into next_answers select nth, item from next_choices where nth > {ends[0]}
@@ -173,7 +217,20 @@ def _items(con: duckdb.DuckDBPyConnection, table: str, known: str) -> None:
     """)
 
 
+def _product(con: duckdb.DuckDBPyConnection, _: Path) -> tuple[dict[str, str], bool]:
+    """The bundled sample as it is built for the one task, by time; shown again is what was seen."""
+    own = demos.demo_config("retail", Path(tempfile.mkdtemp(), "retail"), models="fast")
+    off = {task: config.TaskSettings(enabled=task == "next_item") for task in (
+        "churn", "click", "dropout", "engagement", "next_item", "next_visit", "purchase", "spend")}  # fmt: skip
+    own = own.model_copy(update={"tasks": off})
+    build(own, progress=Progress(quiet=True))
+    con.execute(f"attach '{own.warehouse}/.work/build.duckdb' as built (read_only); use built")
+    choices = Choices.load(con, "next_item", "auto", 7)
+    return {split: choices.known(split) for split in choices.until}, choices.hides_seen
+
+
 _PREPARE = {
+    "online_retail": _product,
     "ml100k": _leave_one_out,
     "amazon_toys": _leave_one_out,
     "diginetica": _sessions,
@@ -181,4 +238,6 @@ _PREPARE = {
 }
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    given = sys.argv[2:]
+    at = given.index("--without") if "--without" in given else len(given)
+    main(Path(sys.argv[1]), given[:at], [x for part in given[at + 1 :] for x in part.split(",")])

@@ -18,7 +18,8 @@ import duckdb
 
 from behavsql import item_functions, model_tables, transform
 from behavsql.catalog import Catalog
-from behavsql.recommenders import BLEND, RECOMMENDER_SETS, publishing
+from behavsql.recommenders import COMBINED, RECOMMENDER_SETS, publishing
+from behavsql.recommenders.blend import Blend
 from behavsql.recommenders.choices import Choices
 from behavsql.recommenders.panel import Panel
 from behavsql.tasks import Task
@@ -82,7 +83,7 @@ def main(users: int, items: int, names: tuple[str, ...]) -> None:
         panel = Panel(con, names, hides_seen=False, threads=2)
         panel.fit(choices.known("latest"))
         clock.told(f"{', '.join(names)}: fitted")
-        publishing.publish(con, task, panel, choices, dict.fromkeys(names, 1.0), "share")
+        publishing.publish(con, task, panel, choices, Blend(dict.fromkeys(names, 1.0)))
         clock.told("a blend of them all, lists of 40 for everybody")
         transform.set_params(con, {"count_recommended": 20, "max_per_category": None})
         for name in ("next_item_rules", "next_item"):
@@ -115,5 +116,5 @@ class Clock:
 if __name__ == "__main__":
     given = sys.argv[1:]
     chosen = tuple(given[2].split(",")) if len(given) > 2 else RECOMMENDER_SETS["fast"]
-    chosen = tuple(name for name in chosen if name != BLEND)
+    chosen = tuple(name for name in chosen if name not in COMBINED)
     main(int(given[0]) if given else 200_000, int(given[1]) if len(given) > 1 else 10_000, chosen)

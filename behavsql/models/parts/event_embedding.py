@@ -33,8 +33,7 @@ class AttentionMask(layers.Layer):
         self.causal = causal
 
     def call(self, mask):
-        t = mask.shape[1]
-        place = ops.arange(t)
+        place = ops.arange(ops.shape(mask)[1])
         itself = ops.equal(place[:, None], place[None, :])  # (t, t)
         allowed = ops.expand_dims(mask, 1)  # (b, 1, t)
         if self.causal:
