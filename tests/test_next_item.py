@@ -294,7 +294,7 @@ def test_who_would_take_longer_than_is_left_is_left_out(made_before) -> None:
     con, _, settings = made_before
     Choices.load(con, "next_item", "keep", settings.seed)
     panel = Panel(con, ("popularity", "own_habits", "co_visitation"), False, left=lambda: 10.0)
-    panel.seconds = {"popularity": 9.0, "own_habits": 0.5, "co_visitation": 6.0}
+    panel.seconds = {"popularity": 1.0, "own_habits": 0.5, "co_visitation": 6.0}
     panel.answer_seconds = dict.fromkeys(panel.seconds, 0.0)
     panel.fit_in(rounds=2)
     assert list(panel.members) == ["popularity", "own_habits"]

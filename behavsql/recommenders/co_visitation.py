@@ -4,7 +4,8 @@ from typing import Self
 
 import duckdb
 
-from behavsql.recommenders.base import OWN, Recommender, total
+from behavsql.recommenders.base import Recommender
+from behavsql.recommenders.top import matrix, said_by_pairs
 
 STEPS = 5
 KEPT = 100  # neighbours of an item
@@ -23,15 +24,11 @@ class CoVisitation(Recommender):
 
     def fit(self, con: duckdb.DuckDBPyConnection, known: str) -> Self:
         con.execute(f"create or replace temp table {self.fitted} as {neighbours(known)}")
+        self._pairs = matrix(con, self.fitted)
         return self
 
     def answer(self, con: duckdb.DuckDBPyConnection, depth: int) -> str:
-        return f"""
-            select question, pairs.item, {total("pairs.score / own.nth")} as score
-            from {OWN} as own inner join {self.fitted} as pairs on pairs.from_item = own.item
-            where own.nth <= {READ}
-            group by question, pairs.item
-        """
+        return said_by_pairs(con, self.name, self._pairs, READ, depth)
 
 
 def neighbours(known: str, kept: int = KEPT) -> str:

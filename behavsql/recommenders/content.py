@@ -8,7 +8,8 @@ from typing import Self
 import duckdb
 
 from behavsql.errors import ModelError
-from behavsql.recommenders.base import ITEMS, OWN, Recommender, total
+from behavsql.recommenders.base import ITEMS, Recommender, total
+from behavsql.recommenders.top import matrix, said_by_pairs
 
 KEPT = 30  # neighbours of an item
 READ = 10  # of a user's latest items
@@ -27,15 +28,11 @@ class Content(Recommender):
                 f"model {self.name}: no two items share a word of title or category. "
                 "Map a source's columns `title` and `category`."
             )
+        self._pairs = matrix(con, self.fitted)
         return self
 
     def answer(self, con: duckdb.DuckDBPyConnection, depth: int) -> str:
-        return f"""
-            select question, pairs.item, {total("pairs.score / own.nth")} as score
-            from {OWN} as own inner join {self.fitted} as pairs on pairs.from_item = own.item
-            where own.nth <= {READ}
-            group by question, pairs.item
-        """
+        return said_by_pairs(con, self.name, self._pairs, READ, depth)
 
 
 def alike(kept: int = KEPT) -> str:
