@@ -49,19 +49,7 @@ def query(pool: str, tables: Mapping[str, str], members: Iterable[str]) -> str:
     pool: the table of candidates (question, item, score, rank, member). tables: what the members
     said of the questions in `next_asked`; those that were not asked are NULL.
     """
-    asked = [name for name in members if name in tables]
-    joins = "".join(f"""
-        left join (
-            select question, item, rank,
-                score / nullif(max(score) over (partition by question), 0) as share,
-            from {tables[name]}
-        ) as of_{name} on of_{name}.question = pool.question and of_{name}.item = pool.item"""
-        for name in asked)  # fmt: skip
-    said = "".join(
-        f"of_{name}.rank as rank_{name}, of_{name}.share as share_{name}, " if name in asked
-        else f"null::double as rank_{name}, null::double as share_{name}, "
-        for name in members
-    )  # fmt: skip
+    said, joins = _said(tables, members)
     return f"""
         with {_OWN}
         select pool.question, pool.item, pool.member,
@@ -116,3 +104,20 @@ _OWN = f"""
 
 def _days(since: str) -> str:
     return f"epoch(asked_at - {since}) / 86400"
+
+
+def _said(tables: Mapping[str, str], members: Iterable[str]) -> tuple[str, str]:
+    """The columns of what members said, and the joins that bring them; NULL of who was not asked."""
+    columns, joins = [], []
+    for name in members:
+        if name not in tables:
+            columns.append(f"null::double as rank_{name}, null::double as share_{name}, ")
+            continue
+        columns.append(f"of_{name}.rank as rank_{name}, of_{name}.share as share_{name}, ")
+        joins.append(f"""
+        left join (
+            select question, item, rank,
+                score / nullif(max(score) over (partition by question), 0) as share,
+            from {tables[name]}
+        ) as of_{name} on of_{name}.question = pool.question and of_{name}.item = pool.item""")
+    return "".join(columns), "".join(joins)

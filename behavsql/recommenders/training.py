@@ -109,20 +109,28 @@ def _on_valid(
     if blends and len(tables) > 1:
         started = time.perf_counter()
         add(BLEND, Blend(*panel.search(tables, fit_half)), started)
-    if taught and not {f"rank_{name}" for name in tables} >= _ranks(taught[1]):
-        panel.left_out[RERANKER] = "it has learned from one that was left out since"
-    elif taught:
-        started = time.perf_counter()
-        try:
-            shown = lesson(panel, taught[0], tables).join(
-                panel.con.sql(f"select question from {fit_half}").pl(), on="question", how="semi"
-            )
-            mix = Reranker.fit(*taught, shown, settings.seed, settings.threads)
-        except ModelError as error:
-            panel.left_out[RERANKER] = str(error)
-        else:
-            add(RERANKER, mix, started)
+    started = time.perf_counter()
+    if taught and (mix := _taught(panel, tables, fit_half, taught, settings)):
+        add(RERANKER, mix, started)
     return found
+
+
+def _taught(
+    panel: Panel, tables: dict[str, str], fit_half: str, taught: tuple[Blend, pl.DataFrame],
+    settings: Settings,
+) -> Reranker | None:  # fmt: skip
+    """The re-ranker; None, and why is kept, where it cannot learn."""
+    if not {f"rank_{name}" for name in tables} >= _ranks(taught[1]):
+        panel.left_out[RERANKER] = "it has learned from one that was left out since"
+        return None
+    shown = lesson(panel, taught[0], tables).join(
+        panel.con.sql(f"select question from {fit_half}").pl(), on="question", how="semi"
+    )
+    try:
+        return Reranker.fit(*taught, shown, settings.seed, settings.threads)
+    except ModelError as error:
+        panel.left_out[RERANKER] = str(error)
+        return None
 
 
 def _ranks(taught: pl.DataFrame) -> set[str]:
