@@ -195,7 +195,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_the_readme_names_every_shipped_task() -> None:
     tasks = {path.stem for path in (ROOT / "sql/5_labels").glob("*.sql")}
-    section = README[README.index("## What it predicts") : README.index("## Why the numbers")]
+    section = README[README.index("## What it predicts") : README.index("## What you get")]
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == tasks
 
 
