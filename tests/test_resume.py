@@ -132,7 +132,7 @@ def test_verdicts_on_tasks_survive_a_build_that_fails_before_them(tmp_path, rows
         update={"settings": made.settings.model_copy(update={"max_train_cutoffs": 5})}
     )
     with monkeypatch.context() as patched:
-        patched.setattr(run.tasks, "judge", lambda *_: 1 / 0)
+        patched.setattr(run.verdicts, "judge", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             build(wider, progress=QUIET)
     # Back to the old setting: every table may be as it was, the verdicts are not there.
