@@ -146,7 +146,7 @@ def test_users_stand_in_columns_called_user_id_and_nowhere_else(tmp_path):
         assert {column.rpartition(".")[2] for column in held} <= {*purge.USER_COLUMNS}, held
 
 
-@pytest.mark.parametrize("kind", ["text", "number"])
+@pytest.mark.parametrize("kind", ["text", pytest.param("number", marks=pytest.mark.slow)])
 def test_after_forget_no_byte_is_left_and_the_user_does_not_come_back(tmp_path, kind):
     made, user = shop(tmp_path, kind, ("purchase",)), named(kind)
     path = prebuilt(made).path
@@ -198,7 +198,7 @@ def test_a_forgotten_user_is_kept_out_only_with_the_key(tmp_path, monkeypatch):
     assert oct((made.warehouse / "privacy.json").stat().st_mode)[-3:] == "600"
 
 
-@pytest.mark.parametrize("by", ["id", "pseudonym"])
+@pytest.mark.parametrize("by", ["id", pytest.param("pseudonym", marks=pytest.mark.slow)])
 def test_a_user_with_a_pseudonym_is_forgotten_by_either(tmp_path, by):
     made = shop(tmp_path, pseudonyms=True)
     build(made, progress=QUIET)
@@ -231,7 +231,10 @@ def test_nothing_is_done_while_somebody_writes(tmp_path):
     assert (made.warehouse / ".work/build.duckdb").read_bytes() == held
 
 
-@pytest.mark.parametrize("place", ["rewrite", "put", "_make_anew", "_withheld"])
+@pytest.mark.parametrize(
+    "place", ["put", *(pytest.param(name, marks=pytest.mark.slow)
+                      for name in ("rewrite", "_make_anew", "_withheld"))]
+)  # fmt: skip
 def test_cut_short_anywhere_it_is_done_by_doing_it_again(tmp_path, monkeypatch, place):
     made, user = shop(tmp_path), named("text")
     path = prebuilt(made).path

@@ -145,6 +145,7 @@ def test_a_vector_of_another_length_is_left_out():
     assert vectors.items == ["a", "b"] and vectors.columns == {"p": (0, 2)}
 
 
+@pytest.mark.slow
 def test_facts_of_a_project_reach_the_model(tmp_path, rows, monkeypatch):
     """Texts and vectors of items, facts about users: from the files to models.modalities."""
     monkeypatch.setattr(Fusion, "OPTIONS", {**Fusion.OPTIONS, **TINY, "ablation": True})

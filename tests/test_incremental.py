@@ -259,6 +259,7 @@ def test_a_dry_run_finds_a_column_that_is_not_there(made):
         dry_run(mapped)
 
 
+@pytest.mark.slow
 def test_another_horizon_trains_the_task_it_is_of(tmp_path, rows):
     """Purchase looks further ahead: churn's rows, and its models, stay as they are."""
     made = project(tmp_path, EVENTS, only=("purchase", "churn"))
@@ -466,6 +467,7 @@ def test_a_removed_published_file_is_published_again(made):
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_a_label_file_that_comes_back_is_trained_again(tmp_path, rows):
     made = project(tmp_path, EVENTS, only=())
     _write(made, "5_labels/carting.sql", LABEL)
