@@ -56,7 +56,8 @@ def models(con: duckdb.DuckDBPyConnection, tasks: list[str] | None) -> list[pari
     rows = con.execute(
         "select models.model_id, tasks.task, tasks.kind, models.model, models.family, "
         "models.version from models.models as models inner join meta.tasks as tasks "
-        "on tasks.task = models.task where models.family <> 'reference' order by 2, 4"
+        "on tasks.task = models.task where models.family <> 'reference' "
+        "and tasks.kind <> 'choice' order by 2, 4"
     ).fetchall()
     return [parity.Published(*row) for row in rows if not tasks or row[1] in tasks]
 
@@ -122,7 +123,7 @@ def roundtrip(con, one: parity.Published, model, calibrator, scorer: Scorer) -> 
     columns = ", ".join(map(identifier, scorer.features))
     frame = con.sql(f"select user_id, {columns} from scratch.big").pl()
     table = frames.unlabelled(frame.drop("user_id"), one.task, one.kind)
-    table = replace(table, features=whole(model, table.features))
+    table = replace(table, features=whole(con, table.features))
     answers = frame.select(
         "user_id", pl.Series("score", calibrator.transform(model.predict(table)))
     )
@@ -131,11 +132,12 @@ def roundtrip(con, one: parity.Published, model, calibrator, scorer: Scorer) -> 
     con.unregister("answers_now")
 
 
-def whole(model, features: pl.DataFrame) -> pl.DataFrame:
-    """The columns that the model never uses but its encoder names, empty."""
+def whole(con, features: pl.DataFrame) -> pl.DataFrame:
+    """All columns of the matrix: those that the model never uses are empty."""
+    known = con.sql("from scratch.big limit 0").pl().schema
     missing = {
-        column.source: pl.lit(None, pl.String if column.role == "category" else pl.Float64)
-        for column in model._encoder.columns if column.source not in features.columns
+        name: pl.lit(None, kind if kind == pl.String else pl.Float64)
+        for name, kind in known.items() if name not in features.columns
     }  # fmt: skip
     return features.with_columns(**missing)
 
