@@ -54,6 +54,7 @@ create or replace macro recommend_session("_items", k := 10) as table
 with given as (
     select item_id, max(place) as place
     from (select unnest("_items") as item_id, generate_subscripts("_items", 1) as place)
+    where item_id is not null
     group by item_id
 ),
 latest as (

@@ -148,6 +148,10 @@ def test_functions_about_items(con: duckdb.DuckDBPyConnection) -> None:
     ).fetchall()
     assert visit[0] == (f"it'em {after(np.array(5))}",)
     assert not {("it'em 9",), ("it'em 5",)} & set(visit) and len(visit) == ITEMS - 2
+    with_gap = con.execute(  # an event of the visit that is about no item
+        "select item_id from recommend_session(['it''em 9', 'it''em 5', null], k := 40)"
+    ).fetchall()
+    assert with_gap == visit
     nobody = con.execute("select source from recommend_session(['what?'], k := 3)").fetchall()
     assert nobody == [("popular",)] * 3
 
