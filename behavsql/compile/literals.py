@@ -1,6 +1,6 @@
 """Numbers by the thousand as one SQL literal, which costs next to nothing to plan."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -20,6 +20,15 @@ def integers(values: Iterable[int], type_: str = "INTEGER") -> str:
     "('[1,2]'::INTEGER[])"
     """
     return f"('[{','.join(str(int(value)) for value in values)}]'::{type_}[])"
+
+
+def array(values: Sequence[float], type_: str = "DOUBLE") -> str:
+    """An array of fixed size, `DOUBLE[n]`.
+
+    >>> array([1, 2.5])
+    "('[1.0,2.5]'::DOUBLE[2])"
+    """
+    return f"('[{','.join(repr(float(value)) for value in values)}]'::{type_}[{len(values)}])"
 
 
 def matrix(values: np.ndarray, type_: str = "DOUBLE") -> str:
