@@ -18,6 +18,7 @@ from behavsql.budget import Budget
 from behavsql.config import Settings
 from behavsql.frames import Asked
 from behavsql.metrics import evaluate, intervals
+from behavsql.model_options import Given
 from behavsql.models import MODELS, REFERENCES, model_class
 from behavsql.progress import Progress
 from behavsql.tasks import Task
@@ -28,7 +29,7 @@ FOLDS = 8
 VALID_CUTOFFS = 2
 
 
-def backtest(con: duckdb.DuckDBPyConnection, task: Task, settings: Settings) -> int:
+def backtest(con: duckdb.DuckDBPyConnection, task: Task, settings: Settings, options: Given) -> int:
     """Replace a task's folds; how many questions they asked. None where time is too short for one."""
     con.execute("delete from models.backtest where task = ?", [task.name])
     names = _names(con, task)
@@ -45,7 +46,7 @@ def backtest(con: duckdb.DuckDBPyConnection, task: Task, settings: Settings) -> 
         left_out: dict[str, str] = {}
         trained = train_all(
             con, names, fold, task, settings.model_copy(update={"tune": False}), Budget(None),
-            left_out, Progress(quiet=True),
+            left_out, Progress(quiet=True), options,
         )  # fmt: skip
         rows = [_row(task, fold, one, train[-1], test, settings.seed) for one in trained]
         con.executemany(f"insert into models.backtest values ({', '.join('?' * 13)})", rows)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from behavsql import contradictions, fact_settings
+from behavsql import contradictions, fact_settings, model_options
 from behavsql.action_settings import Actions
 from behavsql.errors import ConfigError, nearest
 from behavsql.privacy.settings import Privacy, problem_of_pseudonyms
@@ -102,6 +102,7 @@ class Config(Section):
     actions: Actions = Actions()
     privacy: Privacy = Privacy()
     explain: ExplainSettings = ExplainSettings()
+    models: dict[str, dict[str, model_options.Value]] = {}  # options of models, by their names
     attribution: str = ""  # whom to thank for the data; printed by the build
     folder: Path = Field(Path(), exclude=True)
     origin: str = Field(FILE_NAME, exclude=True)
@@ -122,6 +123,7 @@ class Config(Section):
         refuse(contradictions.of_settings(self.settings))
         refuse(contradictions.of_actions(self.actions.types, self.types))
         refuse(contradictions.of_economics(self))
+        refuse(model_options.problems(self.models))
         for source in self.source:
             source._is_pseudonymous = self.privacy.pseudonyms
             if source.is_pseudonymous and (problem := problem_of_pseudonyms(source)):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,14 +81,14 @@ def _alike(score: np.ndarray, other: np.ndarray) -> bool:
 
 def build(
     name: str, chosen: Sequence[Candidate], asked: Asked, task: Task, settings: Settings,
-    seconds: float | None = None,
+    seconds: float | None = None, options: Mapping[str, object] = MappingProxyType({}),
 ) -> tuple[Ensemble, np.ndarray]:  # fmt: skip
     """An ensemble of these candidates, and what it says (n,), NaN for train rows.
 
     Its weights are learned on the half of valid that fits, stacking's on folds of train. seconds:
     what the folds may take. ModelError where there are not two to combine.
     """
-    ensemble = model_class(name)(task.kind, settings.seed, settings.threads, seconds=seconds)
+    ensemble = model_class(name)(task.kind, settings.seed, settings.threads, options, seconds)
     where, slow = f"model {name}, task {task.name}", []
     if ensemble.is_out_of_time:
         chosen, slow = _fitted_again(chosen, seconds)

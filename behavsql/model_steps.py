@@ -38,7 +38,10 @@ def train(run: "Run", step: Step) -> None:
             run.con, task, run.config.settings, step.models, digests, run.progress, budget
         )
         return
-    train.train_task(run.con, task, run.config.settings, step.models, digests, run.progress, budget)
+    train.train_task(
+        run.con, task, run.config.settings, step.models, digests, run.progress, budget,
+        run.config.models,
+    )  # fmt: skip
 
 
 def _budget(run: "Run") -> Budget:
@@ -103,7 +106,9 @@ def live(run: "Run", step: Step) -> int:
         count = 0 if run.note else len(live.VIEWS)
         for one in parity.published_models(run.con):
             if one.task in live.RESERVED:
-                run.progress.say(f"  no live.{one.task}: the name is taken; name the task otherwise")
+                run.progress.say(
+                    f"  no live.{one.task}: the name is taken; name the task otherwise"
+                )
                 continue
             live.drop_task_view(run.con, one.task)
             if run.note or f"predict_{one.task}" not in exact:
@@ -171,7 +176,7 @@ def backtest(run: "Run", step: Step) -> int:
     from behavsql import backtest
 
     task = next(task for task in tasks.ready(run.con) if task.name == step.task)
-    return backtest.backtest(run.con, task, run.config.settings)
+    return backtest.backtest(run.con, task, run.config.settings, run.config.models)
 
 
 def learn(run: "Run", step: Step) -> None:

@@ -96,7 +96,9 @@ def estimate(
     Source: Horvitz and Thompson 1952; Swaminathan and Joachims 2015, The self-normalized estimator
     for counterfactual learning; Dudik, Langford and Li 2011, Doubly robust policy evaluation.
     """
-    return _all([_terms(one, target, expected, clip) for one in (log, *shifted)], log, target, clip, seed)
+    return _all(
+        [_terms(one, target, expected, clip) for one in (log, *shifted)], log, target, clip, seed
+    )
 
 
 def value(log: Log, target: np.ndarray, expected: np.ndarray, clip: float = 0.0) -> float:
@@ -110,7 +112,10 @@ def _terms(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Estimator -> (n,) what is summed, and (n,) what the sum is divided by."""
     weight, ones = weights(log, target, clip), np.ones(len(log.action))
-    terms = {"ips": (weight * log.reward, ones), "self_normalised_ips": (weight * log.reward, weight)}
+    terms = {
+        "ips": (weight * log.reward, ones),
+        "self_normalised_ips": (weight * log.reward, weight),
+    }
     if expected is not None:
         terms["doubly_robust"] = (_robust(log, target, expected, weight), ones)
     return terms
@@ -204,5 +209,7 @@ def mean_effect(
     terms = {"mean": (effect, np.ones(len(effect)))}
     drawn = _replicates(terms, users, seed)["mean"]
     random = np.random.default_rng(seed + 1)
-    low, high = percentiles(drawn + random.normal(size=(len(drawn), len(shifts))) @ np.array(shifts), 0.95)
+    low, high = percentiles(
+        drawn + random.normal(size=(len(drawn), len(shifts))) @ np.array(shifts), 0.95
+    )
     return _ratio(*terms["mean"], users)[0], low, high

@@ -26,7 +26,11 @@ from behavsql.quoting import identifier, literal
 
 LAST_STAGE = 5  # later files read what models said
 LEAST_MEGABYTES = 50  # with less, DuckDB stops in the middle of anything
-BY_USER = ("raw.events", "raw.users", "raw.consents")  # the raw tables that are cut; all others go to every part
+BY_USER = (
+    "raw.events",
+    "raw.users",
+    "raw.consents",
+)  # the raw tables that are cut; all others go to every part
 # What DuckDB calls sizes of memory.
 SIZES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 

@@ -163,7 +163,11 @@ class Run:
         )
         if found.fetchall() != [(True,)]:
             return False
-        if step.verb in OF_MODELS and step.verb != "train" and step.task not in model_steps.trained(self):
+        if (
+            step.verb in OF_MODELS
+            and step.verb != "train"
+            and step.task not in model_steps.trained(self)
+        ):
             if step.verb == "score":
                 self.progress.say(f"  {step.task} has no model yet: behavsql train -t {step.task}")
             return False

@@ -60,7 +60,9 @@ class Source(Section):
     table: str | None = Field(None, min_length=1)  # or `query`
     query: str | None = Field(None, min_length=1)
     watermark: str | None = Field(None, min_length=1)  # a column that grows: only new rows are read
-    kind: Literal["events", "items", "users", "survey", "attributes", "weblog", "app", "consent"] = "events"
+    kind: Literal[
+        "events", "items", "users", "survey", "attributes", "weblog", "app", "consent"
+    ] = "events"
     shape: Literal["ga4", "snowplow", "segment"] | None = None  # an export whose columns are known
     log_format: str = "combined"  # of a web log; "common", or nginx's own words for it
     format: Literal["auto", "csv", "parquet", "json"] = "auto"

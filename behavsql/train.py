@@ -4,11 +4,12 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import duckdb
 import numpy as np
 
-from behavsql import drift, ensembles, frames, model_tables, selection, tuning
+from behavsql import drift, ensembles, frames, model_options, model_tables, selection, tuning
 from behavsql.budget import Budget
 from behavsql.calibration import Calibrator
 from behavsql.compile import profile
@@ -63,6 +64,7 @@ class Trained:
 def train_task(
     con: duckdb.DuckDBPyConnection, task: Task, settings: Settings, names: Sequence[str],
     learned: dict[str, Parts], progress: Progress, budget: Budget | None = None,
+    options: model_options.Given = MappingProxyType({}),
 ) -> None:  # fmt: skip
     """Train these models for one task and write everything about it to the `models` schema.
 
@@ -88,7 +90,7 @@ def train_task(
     asked = selected.applied(asked) if selected else asked
     left_out: dict[str, str] = {}
     trained = train_all(
-        con, names, asked, task, settings, budget or Budget(None), left_out, progress
+        con, names, asked, task, settings, budget or Budget(None), left_out, progress, options
     )
     for name, reason in left_out.items():
         progress.say(f"  {task.name}: {name} is left out: {reason}")
@@ -106,6 +108,7 @@ def train_task(
 def train_all(
     con: duckdb.DuckDBPyConnection, names: Sequence[str], asked: Asked, task: Task,
     settings: Settings, budget: Budget, left_out: dict[str, str], progress: Progress,
+    options: model_options.Given = MappingProxyType({}),
 ) -> list[Trained]:  # fmt: skip
     """Each model for itself, then the ensembles, which combine what those say."""
     singles = [name for name in names if model_class(name).family != "ensemble"]
@@ -117,14 +120,21 @@ def train_all(
             left_out[name] = "no time was left of time_budget"
             continue
         make = lambda name=name, seconds=seconds: _train_one(  # noqa: E731
-            _new(con, name, asked, settings, seconds, progress), asked, task
+            _new(con, name, asked, settings, seconds, progress, options), asked, task
         )
         trained += attempt(name, make, task, asked, left_out, progress)
     alone, types = tuple(trained), profile.types(con)
     for name in names:
         if name not in singles:
             make = lambda name=name: _combine(  # noqa: E731
-                name, alone, types, asked, task, settings, clock.left()
+                name,
+                alone,
+                types,
+                asked,
+                task,
+                settings,
+                clock.left(),
+                model_options.of(options, name, task.kind),
             )
             trained += attempt(name, make, task, asked, left_out, progress)
     return trained
@@ -181,14 +191,14 @@ def _verdict(champion: Trained, published: Trained) -> str:
 
 def _new(
     con: duckdb.DuckDBPyConnection, name: str, asked: Asked, settings: Settings,
-    seconds: float | None, progress: Progress,
+    seconds: float | None, progress: Progress, given: model_options.Given,
 ) -> Model:  # fmt: skip
-    """A model that is not fitted yet, with its best options where they are searched."""
+    """A model that is not fitted yet, with the options that are given, the others searched where they are."""
     cls, begun = model_class(name), time.monotonic()
-    options = {}
+    options = model_options.of(given, name, asked.table.kind)
     if settings.tune:
         limit = None if seconds is None else TUNING_SHARE * seconds
-        options = tuning.best_options(con, cls, asked, settings, progress, limit)
+        options = tuning.best_options(con, cls, asked, settings, progress, limit, options)
         seconds = None if seconds is None else max(seconds - (time.monotonic() - begun), 0.0)
     model = cls(asked.table.kind, settings.seed, settings.threads, options, seconds)
     if "pretrained" in cls.needs:
@@ -221,7 +231,7 @@ def _train_one(model: Model, asked: Asked, task: Task) -> Trained:
 
 def _combine(
     name: str, trained: Sequence[Trained], types: Mapping[str, str], asked: Asked, task: Task,
-    settings: Settings, seconds: float | None,
+    settings: Settings, seconds: float | None, options: Mapping[str, object],
 ) -> Trained:  # fmt: skip
     """An ensemble of some trained models; to answer takes it what it takes its members."""
     from threadpoolctl import threadpool_limits
@@ -229,7 +239,7 @@ def _combine(
     started = time.perf_counter()
     with threadpool_limits(1, user_api="blas"):
         chosen = ensembles.choose(trained, asked, task, types)
-        model, raw = ensembles.build(name, chosen, asked, task, settings, seconds)
+        model, raw = ensembles.build(name, chosen, asked, task, settings, seconds, options)
     took = time.perf_counter() - started
     members = {id(member.model) for member in model.members}
     answering = sum(one.score_seconds for one in trained if id(one.model) in members)

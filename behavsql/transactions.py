@@ -40,7 +40,9 @@ class Transactions:
             yield
         except BaseException as error:
             self.undo()
-            if self.members and isinstance(error, Exception):  # who interrupts does not want to wait
+            if self.members and isinstance(
+                error, Exception
+            ):  # who interrupts does not want to wait
                 self._do_again()
             raise
 

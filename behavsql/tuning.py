@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import duckdb
@@ -59,25 +60,29 @@ class Search:
     train: Table
     valid: Table  # the half that fits
     settings: Settings
+    given: Mapping[str, object] = field(default_factory=dict)  # options that are not searched
 
     @classmethod
-    def of(cls, model: type[Model], asked: Asked, settings: Settings) -> Self:
+    def of(
+        cls, model: type[Model], asked: Asked, settings: Settings, given: Mapping[str, object]
+    ) -> Self:
         train = at_most(asked.table.rows(asked.split("train")), TRIAL_ROWS, settings.seed)
         valid = asked.table.rows(asked.split("valid") & asked.is_fit_half)
-        return cls(model, train, valid, settings)
+        return cls(model, train, valid, settings, given)
 
     @property
     def space(self) -> dict[str, Range]:
         """Option -> where it is looked for; the classes of a label are weighted where it has two."""
         is_binary = self.train.kind == "binary"
         return {name: where for name, where in self.cls.SPACE.items()
-                if is_binary or name != "class_weight"}  # fmt: skip
+                if name not in self.given and (is_binary or name != "class_weight")}  # fmt: skip
 
     @cached_property
     def id(self) -> str:
         """A digest of all that trials depend on, but for their number."""
         told = (self.cls.name, self.space, self.train.kind, self.train.features.columns,
-                self.settings.seed, self.settings.search)  # fmt: skip
+                self.settings.seed, self.settings.search,
+                *sorted(self.given.items()))  # fmt: skip
         found = hashlib.sha256(repr(told).encode())
         for table in (self.train, self.valid):
             found.update(table.features.hash_rows(seed=1).to_numpy().tobytes())
@@ -90,7 +95,10 @@ class Search:
 
         begun = time.monotonic()
         model = self.cls(
-            self.train.kind, self.settings.seed, self.settings.threads, dict(trial.options)
+            self.train.kind,
+            self.settings.seed,
+            self.settings.threads,
+            {**self.given, **trial.options},
         )
         model.watch = watch
         try:
@@ -128,15 +136,17 @@ def check_installed() -> None:
 def best_options(
     con: duckdb.DuckDBPyConnection, model: type[Model], asked: Asked, settings: Settings,
     progress: Progress, seconds: float | None = None,
+    given: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, object]:  # fmt: skip
-    """The options of the best of `settings.trials` trials; {} where the defaults are the best.
+    """The options of the best of `settings.trials` trials; `given`, where the defaults of
+    the others are the best.
 
     seconds: no trial begins after them, nor where it would end after them if it took as long as the
     longest before it. Results then depend on the machine.
     """
-    if not model.SPACE:
-        return {}
-    search, task = Search.of(model, asked, settings), asked.table.task
+    search, task = Search.of(model, asked, settings, given), asked.table.task
+    if not search.space:
+        return dict(given)
     # Transactions of its own: a training that is cut short takes back all it did, but not trials.
     with closing(con.cursor()) as store, progress.step(f"tune {task} / {model.name}") as line:
         trials = _read(store, task, search)
@@ -151,7 +161,7 @@ def best_options(
             key=lambda trial: (trial.value, trial.number), default=Trial(0, {}),
         )  # fmt: skip
         line.rows, line.note = len(search.train), _told(trials, held, best)
-    return dict(best.options)
+    return {**given, **best.options}
 
 
 def _trials(search: Search, held: Sequence[Trial], seconds: float | None) -> Iterator[Trial]:

@@ -151,6 +151,36 @@ def models(place: Path, task: str | None, as_json: bool) -> None:
             print(f"{gone}: {model} is left out: {reason}", file=sys.stderr)
 
 
+def model_options(as_json: bool) -> None:
+    """Print the options of all models: what each is unless it is set, and where tuning looks."""
+    from behavsql import model_options
+    from behavsql.models import MODELS
+
+    found = [row for name in MODELS for row in model_options.described(name)]
+    if as_json:
+        show.write_json(found)
+        return
+    show.write_table(
+        ("model", "option", "default", "searched by --tune"),
+        [
+            (row["model"], row["option"], _default(row["default"]), row["searched"] or "")
+            for row in found
+        ],
+    )
+    print(
+        "(by valid): the model tries some, and takes the best. Set options under [models.NAME].",
+        file=sys.stderr,
+    )
+
+
+def _default(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "(by valid)"
+    return "none" if value == () else str(value)
+
+
 def _best_first(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from behavsql.metrics import DIRECTION
 

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from behavsql.cli import evidence, explanations, privacy, recommending, reports, shell, upkeep
+from behavsql.cli import (
+    evidence,
+    explanations,
+    leaderboard,
+    privacy,
+    recommending,
+    reports,
+    shell,
+    upkeep,
+)
 from behavsql.cli.failures import Failsafe
 from behavsql.cli.options import (
     AtUnit,
@@ -42,7 +51,7 @@ app = typer.Typer(
     help="Predict what users will do, in SQL: an event log in, a DuckDB file of predictions out.",
 )
 app.add_typer(sql_app, name="sql")
-for group in (shell, recommending, upkeep, evidence, reports, privacy, explanations):
+for group in (leaderboard, shell, recommending, upkeep, evidence, reports, privacy, explanations):
     app.add_typer(group.app)
 
 
@@ -265,35 +274,6 @@ def query(
     from behavsql.cli import asks, places
 
     asks.query(places.choose_warehouse(config, warehouse), sql, limit, csv, as_json)
-
-
-@app.command(epilog=example("behavsql tasks", "behavsql tasks --json"))
-def tasks(
-    config: ConfigPath = None, warehouse: WarehousePath = None, as_json: Json = False
-) -> None:
-    """Show which questions are asked of the data, and why others are not."""
-    from behavsql.cli import asks, places
-
-    asks.tasks(places.choose_warehouse(config, warehouse), as_json)
-
-
-@app.command(epilog=example("behavsql models", "behavsql models -t purchase"))
-def models(
-    task: Annotated[
-        str | None, typer.Option("--task", "-t", help="Only this task's models.")
-    ] = None,
-    config: ConfigPath = None,
-    warehouse: WarehousePath = None,
-    as_json: Json = False,
-) -> None:
-    """Show how good every model is, references among them.
-
-    Measured on the test cutoffs, which no model and no choice of model has seen; best first, with
-    the interval of a bootstrap over users.
-    """
-    from behavsql.cli import asks, places
-
-    asks.models(places.choose_warehouse(config, warehouse), task, as_json)
 
 
 if __name__ == "__main__":

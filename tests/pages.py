@@ -80,7 +80,9 @@ def problems(text: str) -> list[str]:
                 found.append(f"{one.name} {name}")
             if name in ("src", "action", "srcset", "xlink:href", "data", "poster"):
                 found.append(f"{one.name} {name}={value}")
-            if name == "href" and not ((value[:1] == "#" and value[1:] in ids) or value == "data:,"):
+            if name == "href" and not (
+                (value[:1] == "#" and value[1:] in ids) or value == "data:,"
+            ):
                 found.append(f"{one.name} leads to {value}")
             if name.startswith("aria-") and name[5:] in ("labelledby", "describedby", "controls"):
                 found += [f"no {target}" for target in value.split() if target not in ids]

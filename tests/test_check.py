@@ -347,7 +347,10 @@ def test_a_tampered_model_no_longer_says_what_is_stored(made):
 @pytest.mark.parametrize("content", ["not a model", "{}"])
 @pytest.mark.parametrize("file", ["model.json", "calibration.json"])
 def test_an_artifact_that_is_none_is_named(made, file, content):
-    _spoil(made, f"update models.artifacts set content = '{content}'::blob, sha256 = sha256('{content}') where file = '{file}'")
+    _spoil(
+        made,
+        f"update models.artifacts set content = '{content}'::blob, sha256 = sha256('{content}') where file = '{file}'",
+    )
     (message,) = _found(made, "models")
     assert re.fullmatch(
         r"models\.artifacts: purchase__decision_tree cannot be loaded \(\w+Error: .+\); allowed is what "

@@ -113,7 +113,25 @@ def boosted(params: dict, categorical: bool = False) -> tuple[lightgbm.Booster, 
     settings = {"objective": "binary", "verbosity": -1, "min_data_in_leaf": 5, "seed": 1}
     booster = lightgbm.train(settings | params, dataset, 12)
     tiny = 1.0000000180025095e-35  # what is not larger than that LightGBM takes as zero
-    edges = [np.nan, 0.0, -0.0, tiny, -tiny, -1e-36, 1e-30, 0.5, -1, -1.5, 3, 3.7, 33, 38, 39.9, 40, 1e6]
+    edges = [
+        np.nan,
+        0.0,
+        -0.0,
+        tiny,
+        -tiny,
+        -1e-36,
+        1e-30,
+        0.5,
+        -1,
+        -1.5,
+        3,
+        3.7,
+        33,
+        38,
+        39.9,
+        40,
+        1e6,
+    ]
     return booster, np.array([[a, b, c] for a in edges for b in edges for c in edges])
 
 

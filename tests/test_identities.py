@@ -127,7 +127,9 @@ def test_cookies_have_pseudonyms_where_users_have(tmp_path, monkeypatch):
 def test_a_cookie_that_would_be_landed_as_it_is_is_refused(tmp_path):
     source = {"name": "web", "url": "sqlite:///a.db", "table": "t", "columns": COLUMNS}
     data = {"source": [source], "privacy": {"pseudonyms": True}}
-    with pytest.raises(ConfigError, match=r'set coarsen = \{ cookie = "pseudonym" \} for the source'):
+    with pytest.raises(
+        ConfigError, match=r'set coarsen = \{ cookie = "pseudonym" \} for the source'
+    ):
         config.from_dict(data, tmp_path, "behavsql.toml")
     data["source"] = [source | {"coarsen": {"cookie": "pseudonym"}}]
     config.from_dict(data, tmp_path, "behavsql.toml")

@@ -414,5 +414,7 @@ def test_facts_with_a_time_are_told_by_their_columns(tmp_path: Path, name: str) 
 
 
 def test_facts_alone_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds facts and no events; .* Name a file of events too"):
+    with pytest.raises(
+        ConfigError, match=r"holds facts and no events; .* Name a file of events too"
+    ):
         sniff([str(text(tmp_path, SINCE))], Choices())

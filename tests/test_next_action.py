@@ -181,7 +181,8 @@ def test_who_had_not_agreed_then_is_not_learned_from_but_asked_about(built, tmp_
         con.execute("update actions.decisions set is_agreed_to = false "
                     "where user_id % 3 = 0 and (split = 'train' or split = 'latest')")  # fmt: skip
         past, latest = (
-            load(con, 1.0, {}, 9, 7, 100, only=f"decisions.split {sign} 'latest'") for sign in ("<>", "=")
+            load(con, 1.0, {}, 9, 7, 100, only=f"decisions.split {sign} 'latest'")
+            for sign in ("<>", "=")
         )
         (counts,) = con.execute(
             "select count(*) filter (where split <> 'latest' and is_agreed_to), "
@@ -198,7 +199,9 @@ def test_a_decision_without_a_reward_is_told_of(built, tmp_path):
     with duckdb.connect(str(copy)) as con:
         con.execute("update actions.transitions set reward = null where user_id = 7")
         logged = load(con, 1.0, {}, 9, 7, 100, only="decisions.split <> 'latest'")
-        (lacking,) = con.execute("select count(*) from actions.transitions where user_id = 7").fetchall()
+        (lacking,) = con.execute(
+            "select count(*) from actions.transitions where user_id = 7"
+        ).fetchall()
     assert refusal(logged).startswith(f"{lacking[0]} decisions have no reward in actions.rewards;")
 
 

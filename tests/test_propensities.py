@@ -178,5 +178,7 @@ def test_whom_the_budget_reaches_is_drawn_among_those_it_may_reach():
 
 def drawn_from(is_capped: np.ndarray) -> Decisions:
     zero = np.zeros(len(is_capped), dtype=int)
-    asked = decisions(zero, zero, zero * 1.0, zero, zero, np.arange(len(zero)), 0.5, states=1, moments=1)
+    asked = decisions(
+        zero, zero, zero * 1.0, zero, zero, np.arange(len(zero)), 0.5, states=1, moments=1
+    )
     return replace(asked, is_capped=is_capped)

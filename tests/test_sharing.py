@@ -162,7 +162,9 @@ def test_a_larger_k_tells_less(shop, tmp_path):
 
 
 def test_an_error_says_what_to_do_and_leaves_nothing_half_made(shop, shared, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"there is no folder .*nowhere; allowed is a file in one"):
+    with pytest.raises(
+        ConfigError, match=r"there is no folder .*nowhere; allowed is a file in one"
+    ):
         share(shop, tmp_path / "nowhere" / "given.duckdb")
     with pytest.raises(ConfigError, match="is there already"):
         share(shop, shared)

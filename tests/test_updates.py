@@ -72,8 +72,12 @@ def asked(made: config.Config, query: str) -> list[tuple]:
         return con.execute(query).fetchall()
 
 
-SCORES = "select task, user_id, score, as_of, model, model_version from predictions.scored order by all"
-HISTORY = "select task, user_id, score, as_of, model, model_version from predictions.history order by all"
+SCORES = (
+    "select task, user_id, score, as_of, model, model_version from predictions.scored order by all"
+)
+HISTORY = (
+    "select task, user_id, score, as_of, model, model_version from predictions.history order by all"
+)
 
 
 def test_it_says_what_score_would_at_the_cost_of_the_new_rows(made, tmp_path):
@@ -107,7 +111,9 @@ def test_with_a_new_day_all_are_asked_anew(made):
     tomorrow.write_parquet(made.folder / "day2.parquet")
     first = asked(made, HISTORY)
     update(made, progress=QUIET)
-    told = asked(made, "select max(as_of) - min(as_of), count(distinct as_of) from predictions.history")
+    told = asked(
+        made, "select max(as_of) - min(as_of), count(distinct as_of) from predictions.history"
+    )
     assert told == [(timedelta(days=1), 2)]
     assert len(asked(made, HISTORY)) == len(first) + len(asked(made, SCORES))
 
@@ -208,7 +214,10 @@ def test_dry_run_lists_the_new_files_and_writes_nothing(made, monkeypatch):
     monkeypatch.chdir(made.folder)
     source = {"name": "shop", "path": "day*.parquet", "columns": COLUMNS}
     columns = "".join(f'{key} = "{value}"\n' for key, value in COLUMNS.items())
-    off = "".join(f"[tasks.{name}]\nenabled = false\n" for name in ("churn", "click", "engagement", "next_item", "next_visit", "spend"))
+    off = "".join(
+        f"[tasks.{name}]\nenabled = false\n"
+        for name in ("churn", "click", "engagement", "next_item", "next_visit", "spend")
+    )
     Path("behavsql.toml").write_text(
         f'[settings]\nmodels = "fast"\nthreads = 2\n[[source]]\nname = "{source["name"]}"\n'
         f'path = "{source["path"]}"\n[source.columns]\n{columns}{off}'
@@ -223,7 +232,9 @@ def test_dry_run_lists_the_new_files_and_writes_nothing(made, monkeypatch):
 
 
 def test_a_source_that_is_none_is_refused(made):
-    with pytest.raises(ConfigError, match=r'update: no source "shoop"; allowed are shop, inbox. Did you mean'):
+    with pytest.raises(
+        ConfigError, match=r'update: no source "shoop"; allowed are shop, inbox. Did you mean'
+    ):
         update(made, ["shoop"], progress=QUIET)
 
 

@@ -41,7 +41,9 @@ def project(folder: Path, **settings: object) -> Config:
         {"name": "people", "path": "people.csv", "kind": "users", "columns": {"user_id": "user"},
          "features": ["country"]},
     ]  # fmt: skip
-    off = {task: {"enabled": False} for task in TASKS if task not in ("purchase", "churn", "next_item")}
+    off = {
+        task: {"enabled": False} for task in TASKS if task not in ("purchase", "churn", "next_item")
+    }
     chosen = {"threads": 1, "late_days": 3650, "max_rejected_share": 1.0} | settings
     data = {"settings": chosen, "source": sources, "tasks": off}
     return config.from_dict(data, folder, "behavsql.toml")

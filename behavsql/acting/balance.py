@@ -64,7 +64,9 @@ def calibration(held: Decisions) -> pl.DataFrame:
     there, parts = _there(held), []
     for place, action in enumerate(there.actions[1:], 1):
         chance = there.propensity[:, place]
-        edges = np.unique(np.quantile(chance, np.linspace(0, 1, BINS + 1)[1:-1])) if len(chance) else []
+        edges = (
+            np.unique(np.quantile(chance, np.linspace(0, 1, BINS + 1)[1:-1])) if len(chance) else []
+        )
         tenth = np.searchsorted(edges, chance, side="right")
         frame = pl.DataFrame({"tenth": tenth, "chance": chance, "is_acted": there.action == place})
         parts.append(

@@ -145,9 +145,7 @@ def drawn(decisions: Decisions, scores: np.ndarray, budget: float) -> np.ndarray
     return found
 
 
-def _wanted(
-    decisions: Decisions, scores: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _wanted(decisions: Decisions, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """((n,) the best action, (n,) its score, (n,) whether it may be done and is worth it)."""
     best = scores[:, 1:].argmax(axis=1) + 1
     gain = scores[np.arange(len(scores)), best]

@@ -208,7 +208,9 @@ def refusal(logged: Logged) -> str | None:
         return f"{told or 'no decision to act'} in train; allowed is {LEAST_ACTED['train']} or more"
     lacking = np.count_nonzero(~np.isfinite(logged.decisions.reward[logged.split != "latest"]))
     if lacking:
-        return f"{lacking} decisions have no reward in actions.rewards; allowed is a number for each"
+        return (
+            f"{lacking} decisions have no reward in actions.rewards; allowed is a number for each"
+        )
     for split, least in LEAST_ACTED.items():
         decisions = logged.of(split)
         acted = np.bincount(decisions.action, minlength=len(decisions.actions))

@@ -31,7 +31,9 @@ class PropensityModel:
         )
         inputs = sparse.hstack([ones, sparse.csr_matrix(odds)]).tocsr()
         model = LogisticRegression(C=STRENGTH, max_iter=200, tol=1e-4).fit(inputs, action[some])
-        coefficients = model.coef_ if len(model.classes_) > 2 else np.vstack([0 * model.coef_, model.coef_])
+        coefficients = (
+            model.coef_ if len(model.classes_) > 2 else np.vstack([0 * model.coef_, model.coef_])
+        )
         intercept = model.intercept_ if len(model.classes_) > 2 else np.r_[0.0, model.intercept_]
         self._coefficients = np.zeros((shares.shape[1], coefficients.shape[1]))
         self._intercept = np.full(shares.shape[1], -np.inf)  # what never occurred does not
@@ -70,7 +72,9 @@ def anchored(chance: np.ndarray, moment: np.ndarray, shares: np.ndarray) -> np.n
     k, sizes = chance.shape[1], np.maximum(np.bincount(moment), 1)
     found = chance
     for _ in range(10):
-        expected = np.stack([np.bincount(moment, found[:, one]) / sizes for one in range(k)], axis=1)
+        expected = np.stack(
+            [np.bincount(moment, found[:, one]) / sizes for one in range(k)], axis=1
+        )
         found = found * shares / np.maximum(expected[moment], 1e-12)
         found /= found.sum(axis=1, keepdims=True)
     return found

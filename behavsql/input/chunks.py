@@ -147,9 +147,7 @@ class Chunks:
         )
         return self.con.execute("select count(*) from chunk").fetchall()[0][0]
 
-    def _put(
-        self, low: str | None, high: str | None, forgotten: int = 0, too_old: int = 0
-    ) -> Part:
+    def _put(self, low: str | None, high: str | None, forgotten: int = 0, too_old: int = 0) -> Part:
         part = landed.new_part(self.con, self.folder, self.index, "chunk", low, high)
         part = replace(part, count_forgotten=forgotten, count_too_old=too_old)
         self.count_written += part.count_rows

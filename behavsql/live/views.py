@@ -72,7 +72,9 @@ class Views:
         user_id and score. columns: those of them that it reads, None for any: fewer are planned sooner.
         """
         measure = "probability" if task.kind == "binary" else "amount"
-        asked = f"select user_id, cutoff_at from cutoffs.populations where task = {literal(task.name)}"
+        asked = (
+            f"select user_id, cutoff_at from cutoffs.populations where task = {literal(task.name)}"
+        )
         final = (
             f"select scored.user_id, cast(scored.score as double) as {measure}, "
             f"asked.cutoff_at as as_of, {literal(model)} as model, "
@@ -140,9 +142,7 @@ class Views:
             )
         return f"select {', '.join(columns)} from cutoffs.cutoffs as cutoffs {' '.join(lines)}"
 
-    def _flattened(
-        self, relations: Relations, scalars: Mapping[str, list[str]]
-    ) -> dict[str, str]:
+    def _flattened(self, relations: Relations, scalars: Mapping[str, list[str]]) -> dict[str, str]:
         """Feature file -> the relation its columns are taken from; those that can be are one."""
         sources = {file: f"features.{file}" for file in scalars}
         for position, group in enumerate(self.flattener.merged(list(sources.values()))):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from behavsql import __version__
+from behavsql import __version__, model_options
 from behavsql.catalog import Catalog
 from behavsql.catalog.sql_file import SqlFile
 from behavsql.config import Config
@@ -175,6 +175,7 @@ def _model_step(file: SqlFile, config: Config, goal: Goal) -> Step:
         "settings.max_train_rows": str(chosen.max_train_rows),
         "settings.select_features": text(chosen.select_features).lower(),
         **tuning_parts(chosen),
+        **model_options.parts(config.models, MODEL_SETS[chosen.models]),
         **(pretraining_parts(config) if _needs_pretrained(MODEL_SETS[chosen.models]) else {}),
         "kind": text(file.kind),
         "metric": text(file.metric),

@@ -28,9 +28,7 @@ def bring_up_to_date(
     """Replace what is touched; all of it, if a feature or a task came or went."""
     scalars, _ = generated.feature_columns(con, catalog)
     tables, scratch = {"cutoffs.cutoffs", *(f"features.{name}" for name in scalars)}, reach.scratch
-    rows = generated.matrix_rows(
-        scalars, tasks, TOUCHED, parts=scratch.known(tables, None)
-    )
+    rows = generated.matrix_rows(scalars, tasks, TOUCHED, parts=scratch.known(tables, None))
     parts = {TOUCHED: rows}
     if _shape(con, f"({parts[TOUCHED]})") != _shape(con, "features.matrix"):
         generated.build_matrix(con, catalog, tasks)

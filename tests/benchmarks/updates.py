@@ -128,9 +128,13 @@ def main() -> None:
         for command in (["score"], *([["build", "--full"]] if chosen.build else [])):
             folder = scored
             if command[0] == "build":
-                folder = Path(shutil.copytree(scored, Path(place, "built"), copy_function=shutil.copy2))
+                folder = Path(
+                    shutil.copytree(scored, Path(place, "built"), copy_function=shutil.copy2)
+                )
             wall, cpu = timed(folder, *command)
-            print(f"  update takes 1/{wall / update[0]:.1f} of that, of CPU 1/{cpu / update[1]:.1f}")
+            print(
+                f"  update takes 1/{wall / update[0]:.1f} of that, of CPU 1/{cpu / update[1]:.1f}"
+            )
         whole, made = steps(scored), steps(updated)
         print(f"steps alone: update {sum(made.values()):.1f} s, score {sum(whole.values()):.1f} s")
         for name, seconds in list(made.items())[:MOST]:

@@ -48,9 +48,7 @@ def _back(first: np.ndarray, kernels: list[np.ndarray], biases: list[np.ndarray]
     return (sums[0] > 0) * slope
 
 
-def _forward(
-    matrix: np.ndarray, kernels: list[np.ndarray], biases: list[np.ndarray]
-) -> np.ndarray:
+def _forward(matrix: np.ndarray, kernels: list[np.ndarray], biases: list[np.ndarray]) -> np.ndarray:
     values = matrix
     for kernel, bias in zip(kernels[:-1], biases[:-1], strict=True):
         values = np.maximum(values @ kernel + bias, 0)

@@ -30,7 +30,9 @@ def explained(
     """
     start, answer = float(ask(usual)[0]), ask(table)
     tell = _exact if len(groups) <= EXACT else _sampled
-    parts = tell(lambda known: ask(_mixed(table, usual, groups, known)), len(groups), answer, start, seed)
+    parts = tell(
+        lambda known: ask(_mixed(table, usual, groups, known)), len(groups), answer, start, seed
+    )
     method = "Shapley values" if tell is _exact else "sampled Shapley values"
     return Explanation.exact(method, [group[0] for group in groups], start, parts, start, answer)
 

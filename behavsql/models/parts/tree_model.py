@@ -32,9 +32,7 @@ class TreeModel(Model):
         base = sum(map(tree_shap.expected, trees)) / len(trees)
         sources = [column.source for column in self._encoder.columns]
         names, parts = together(sources, tree_shap.contributions(trees, matrix) / len(trees))
-        return Explanation.exact(
-            "TreeSHAP", names, base, parts, base, self._trees.predict(matrix)
-        )
+        return Explanation.exact("TreeSHAP", names, base, parts, base, self._trees.predict(matrix))
 
     def breakpoints(self) -> dict[str, list[float]]:
         from behavsql.models.parts import tree_shap
