@@ -171,6 +171,13 @@ def test_the_readme_config_of_actions_is_accepted(tmp_path: Path) -> None:
     assert loaded.roles()["coupon"] == "other"
 
 
+def test_the_readme_config_of_models_is_accepted(tmp_path: Path) -> None:
+    parts = re.findall(r"<!-- config(?: models)? -->\n```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "behavsql.toml").write_text("\n".join(parts))
+    loaded = config.load(tmp_path / "behavsql.toml")
+    assert loaded.models["voting"] == {"vote": "hard"}
+
+
 def test_withdrawals_become_dropout_events_as_the_readme_says(tmp_path: Path) -> None:
     text = re.search(r"<!-- config courses -->\n```toml\n(.*?)```", README, re.DOTALL)[1]
     (tmp_path / "behavsql.toml").write_text(text)
