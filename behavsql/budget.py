@@ -19,6 +19,7 @@ class Budget:
     seconds: float | None
     trainings: int = 1
     started: float = field(default_factory=lambda: monotonic())
+    ran_out: bool = False  # whether it cut short what is being trained, which whoever trains resets
 
     def of_task(self, names: Sequence[str]) -> "TaskBudget":
         """The next task's share: an equal one of what is left."""

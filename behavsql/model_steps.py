@@ -29,6 +29,7 @@ def train(run: "Run", step: Step) -> None:
 
     run.prepare_models()  # of a warehouse of before, whose matrix is not made anew
     budget = _budget(run)
+    budget.ran_out = False
     task = next(task for task in tasks.ready(run.con) if task.name == step.task)
     digests = learned.digests(run.steps, task.name)
     if task.kind == tasks.CHOICE:
@@ -37,11 +38,13 @@ def train(run: "Run", step: Step) -> None:
         training.train_task(
             run.con, task, run.config.settings, step.models, digests, run.progress, budget
         )
+        run.is_cut_short = budget.ran_out
         return
     train.train_task(
         run.con, task, run.config.settings, step.models, digests, run.progress, budget,
         run.config.models,
     )  # fmt: skip
+    run.is_cut_short = budget.ran_out
 
 
 def _budget(run: "Run") -> Budget:
@@ -149,7 +152,7 @@ def pretrain(run: "Run", step: Step) -> None:
     limit = _budget(run).seconds
     seconds = None if limit is None else PRETRAINING_SHARE * limit
     try:
-        run.note = pretrained.ensure(run.con, run.config, say, seconds)
+        run.note, run.is_cut_short = pretrained.ensure(run.con, run.config, say, seconds)
     except ModelError as error:
         run.note = f"nothing is pre-trained: {error}"
 

@@ -30,6 +30,8 @@ create table if not exists models.pretrained (
     train_seconds double, losses varchar, unigram_losses varchar, history varchar,
     learned_from varchar, trained_at timestamp, content blob
 );
+alter table models.pretrained add column if not exists count_steps bigint;
+alter table models.pretrained add column if not exists is_cut_short boolean;
 """
 _TABLES = """
 create schema if not exists models;

@@ -49,17 +49,18 @@ from sessions.session_events where event_at <= {_SEEN_UNTIL}
 def ensure(
     con: duckdb.DuckDBPyConnection, config: Config, say: Callable[[str], None],
     seconds: float | None = None,
-) -> str:  # fmt: skip
-    """Pre-train, unless what is there learned from the same events and settings; what was done.
+) -> tuple[str, bool]:  # fmt: skip
+    """Pre-train, unless what is there learned from the same events and settings: what was done, and
+    whether `seconds` cut it short.
 
-    Nothing where no task has a valid cutoff. say: hears of the losses while it learns. seconds: what
+    Nothing is kept of what was cut before it learned anything. Nothing where no task has a valid cutoff. say: hears of the losses while it learns. seconds: what
     it may take.
     """
     con.execute(model_tables.PRETRAINED)
     until = con.execute(f"select epoch_us({_SEEN_UNTIL})").fetchall()[0][0]
     if until is None:
         con.execute("delete from models.pretrained")
-        return "no task has a valid cutoff"
+        return "no task has a valid cutoff", False
     settings, start = config.settings, None
     if settings.pretrained:
         start = read(config.folder / settings.pretrained)
@@ -67,8 +68,9 @@ def ensure(
         content.fingerprint(con, f"({_EVENTS})"), until, settings.seed, settings.pretrain_size,
         start.to_bytes() if start else None,
     )  # fmt: skip
-    if con.execute("select learned_from from models.pretrained").fetchall() == [(source,)]:
-        return "learned from the same events"
+    held = "select learned_from, coalesce(is_cut_short, false) from models.pretrained"
+    if con.execute(held).fetchall() == [(source, False)]:
+        return "learned from the same events", False
     if start and start.name != settings.pretrain_size:
         raise ConfigError(
             f'{config.origin}: pretrained = "{settings.pretrained}" is of size {start.name}, '
@@ -81,8 +83,21 @@ def ensure(
         histories(con), settings.pretrain_size, settings.seed, settings.threads,
         start, say=say, seconds=seconds,
     )  # fmt: skip
+    is_cut_short = bool(found.card["is_cut_short"])
+    if is_cut_short and not _has_learned(found):
+        return (
+            f"nothing is pre-trained: {_told(found)} in {found.size.steps:,} steps, for time_budget",
+            True,
+        )
     _store(con, found, time.perf_counter() - begun, source, settings.pretrained)
-    return _told(found)
+    return _told(found), is_cut_short
+
+
+def _has_learned(found: Pretrained) -> bool:
+    """Whether it says what comes next better than how often things come."""
+    losses, unigram = found.card["losses"], found.card["unigram"]
+    following = [name for name in losses if name.startswith("next ")]
+    return any(losses[name] < unigram[name] for name in following or losses)
 
 
 def histories(con: duckdb.DuckDBPyConnection) -> Histories:
@@ -103,6 +118,7 @@ def _store(
         "flops_training": price.flops_training, "train_seconds": round(seconds, 3),
         "losses": json.dumps(card["losses"]), "unigram_losses": json.dumps(card["unigram"]),
         "history": json.dumps(card["curve"]), "learned_from": source, "content": found.to_bytes(),
+        "count_steps": found.size.steps, "is_cut_short": card["is_cut_short"],
     }  # fmt: skip
     con.execute(
         f"insert into models.pretrained ({', '.join(row)}, seen_until, trained_at) values "

@@ -24,7 +24,7 @@ from behavsql.compile import registry
 from behavsql.config import Config
 from behavsql.inbox import create as create_inbox
 from behavsql.partitions import Partitions
-from behavsql.plan import Cause, records
+from behavsql.plan import Cause, changes, records
 from behavsql.plan.records import History, Record
 from behavsql.plan.results import Results, is_before_models
 from behavsql.plan.steps import NOT_UNDONE, OF_MODELS, TELLS, Step
@@ -67,6 +67,7 @@ class Run:
         self.steps: list[Step] = []
         self.budget: Budget | None = None  # of the trainings, from the first on
         self.note = ""  # what a step has to say of what it made
+        self.is_cut_short = False  # whether time_budget ended it before it was done
         self.shared = ""  # the reason of all steps, where they have the same
 
     def carry_out(self, steps: list[Step], lost: Mapping[str, str]) -> list[str]:
@@ -148,7 +149,7 @@ class Run:
             return
         old = self.history.records.get(step.name)
         if self.update and old and self.update.stands(step, old, self.history.names):
-            self._record(step, dict(old.results), None, time.perf_counter())
+            self._again(step, old, dict(old.results))
             return
         self._run(step, found)
 
@@ -176,14 +177,16 @@ class Run:
     def _tells_the_same(self, step: Step) -> bool:
         """Whether a task's rows are those its models learned from and scored, though others moved."""
         old = self.history.records.get(step.name)
-        if step.verb == "train" and (old is None or old.parts != step.parts):
+        if step.verb == "train" and (
+            old is None or old.parts is None or changes.difference(old.parts, step.parts)
+        ):
             return False
         if not self.results.are_known(step, self.history.names):
             return False
         if old:  # so that the next plan need not ask
             # By the names of now: the models may have scored since this step was done.
             results = {name: self.history.names[name] for name in old.results}
-            self._record(step, results, None, time.perf_counter())
+            self._again(step, old, results)
         return True
 
     def _run(self, step: Step, found: Cause) -> None:
@@ -201,7 +204,7 @@ class Run:
         is_undone = step.verb not in NOT_UNDONE  # if it is cut short
         with self.transactions.step() if is_undone else nullcontext():
             with self._line(step, found) as line:
-                self.note = ""
+                self.note, self.is_cut_short = "", False
                 line.rows = self._work(step)
                 line.note = self.note
                 if is_updated and self.update:
@@ -210,7 +213,7 @@ class Run:
                     results = self.results.after(step, old, before)
                 if before and results == old.results:
                     line.note = "same rows as before"
-            self._record(step, results, line.rows, started)
+            self._record(step, results, line.rows, started, self.is_cut_short)
             if is_quick and not self.update:  # which a failed one is not gone on with
                 repeat = partial(self._repeat, step, results, line.rows, started)
                 self.transactions.members.append(repeat)
@@ -253,13 +256,22 @@ class Run:
                 part for part in (why, ledger.told(self.con, step.name), line.note) if part
             )
 
+    def _again(self, step: Step, old: Record, results: dict[str, str]) -> None:
+        """Record what stays as it was made."""
+        was_cut_short = changes.TIME_BUDGET in (old.parts or {})
+        self._record(step, results, None, time.perf_counter(), was_cut_short)
+
     def _record(
-        self, step: Step, results: dict[str, str], rows: int | None, started: float
-    ) -> None:
+        self, step: Step, results: dict[str, str], rows: int | None, started: float,
+        is_cut_short: bool = False,
+    ) -> None:  # fmt: skip
         inputs = {
             name: self.history.names[name] for name in step.reads if name in self.history.names
         }
-        record = Record(step.parts, inputs, results)
+        parts = dict(step.parts)
+        if not is_cut_short:
+            parts.pop(changes.TIME_BUDGET, None)
+        record = Record(parts, inputs, results)
         records.write(self.con, self.run_id, step, record, rows, started)
         self.history.add(step.name, record)
 

@@ -118,11 +118,13 @@ def train_all(
         seconds = clock.seconds(name)
         if seconds is not None and seconds <= 0 and name not in REFERENCES:
             left_out[name] = "no time was left of time_budget"
+            budget.ran_out = True
             continue
         make = lambda name=name, seconds=seconds: _train_one(  # noqa: E731
             _new(con, name, asked, settings, seconds, progress, options), asked, task
         )
         trained += attempt(name, make, task, asked, left_out, progress)
+    budget.ran_out |= any(one.model.params().get("is_cut_short") for one in trained)
     alone, types = tuple(trained), profile.types(con)
     for name in names:
         if name not in singles:

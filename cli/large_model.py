@@ -9,11 +9,7 @@ from behavsql.cli import places, show
 from behavsql import pretrained
 from behavsql.warehouse import connect
 
-FOUND = """
-select name, started_from, seen_until, count_users, count_events, count_parameters, flops_per_token,
-    flops_training, train_seconds, losses, unigram_losses
-from models.pretrained
-"""
+FOUND = "select * exclude (content, history, learned_from, trained_at) from models.pretrained"
 
 
 def run(place: Path, save: Path | None, as_json: bool) -> None:
@@ -61,6 +57,10 @@ def _tell(model: dict) -> None:
         f"\n{model['name']}{begun}: learned from {model['count_events']:,} events of "
         f"{model['count_users']:,} users up to {model['seen_until']}, in {model['train_seconds']:,.0f} s"
     )
+    if model.get("is_cut_short"):  # a warehouse of before does not say
+        print(
+            f"time_budget ended it after {model['count_steps']:,} steps; a build without goes on to the end"
+        )
     rows = [(name, show.number(loss), show.number(model["unigram_losses"].get(name)))
             for name, loss in model["losses"].items()]  # fmt: skip
     show.write_table(("asked for", "loss", "unigram"), rows)

@@ -66,7 +66,8 @@ TimeBudget = Annotated[
     typer.Option(
         "--time-budget", metavar="TIME",
         help='What all trainings may take together ("90 seconds", "10 minutes"); what does not fit is '
-        "left out, and said. Results then depend on the machine.",
+        "left out, and said; a run with another budget trains that again. Results then depend on the "
+        "machine.",
     ),
 ]  # fmt: skip
 Tune = Annotated[

@@ -344,7 +344,7 @@ def test_a_build_pretrains_once_and_publishes_users_who_are_alike(tmp_path, rows
     _saves_and_tells(made, tmp_path / "model.npz")
     with open_file(Warehouse(made.warehouse).build) as con:
         said = pretrained.ensure(con, made, str)
-        assert said == "learned from the same events"
+        assert said == ("learned from the same events", False)
         chosen = {"pretrained": "model.npz", "pretrain_size": "base"}
         other = made.model_copy(update={"settings": made.settings.model_copy(update=chosen)})
         with pytest.raises(

@@ -18,7 +18,7 @@ from behavsql.models import model_class
 from behavsql.models.decision_tree import DecisionTree
 from behavsql.models.logistic import Logistic
 from behavsql.models.persistence import Persistence
-from behavsql.pipeline import build
+from behavsql.pipeline import build, dry_run
 from behavsql.progress import Progress
 from behavsql.promotion import promote
 from behavsql.tasks import Task
@@ -66,15 +66,23 @@ def test_a_reference_that_fails_ends_the_build(made, monkeypatch):
 
 
 def test_without_time_the_references_speak(made, rows, monkeypatch):
-    monkeypatch.setattr(budget, "monotonic", iter(range(0, 10**6, 50)).__next__)
     limited = made.model_copy(
         update={"settings": made.settings.model_copy(update={"time_budget": timedelta(seconds=60)})}
     )
-    path = build(limited, progress=Progress(quiet=True)).path
+    with monkeypatch.context() as patched:
+        patched.setattr(budget, "monotonic", iter(range(0, 10**6, 50)).__next__)
+        path = build(limited, progress=Progress(quiet=True)).path
     assert rows(path, LEFT_OUT) == [
         ("purchase", "decision_tree", "no time was left of time_budget")
     ]  # fmt: skip
     assert rows(path, "select model from models.models where is_published") == [("persistence",)]
+    again = {step.name: step.reason for step in dry_run(limited) if step.reason}
+    assert not [name for name in again if name.startswith("train")]  # as much time, as much done
+    due = {step.name: step.reason for step in dry_run(made) if step.reason}
+    assert due["train purchase"] == "settings.time_budget changed (1 minute -> default)"
+    build(made, progress=Progress(quiet=True))
+    assert rows(path, LEFT_OUT) == []
+    assert not any(step.reason for step in dry_run(limited))  # nothing was cut short
 
 
 def test_a_budget_is_shared_by_what_models_may_gain(monkeypatch):

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 Parts = dict[str, str]
+# Kept of a training that it cut short alone: another budget is a reason to train that one again.
+TIME_BUDGET = "settings.time_budget"
 
 
 def digest(*parts: object) -> str:
@@ -62,6 +64,8 @@ def difference(old: Mapping[str, str], new: Mapping[str, str], where: str = "") 
     'source shop: a.csv is gone'
     """
     for name in dict.fromkeys((*new, *old)):
+        if name == TIME_BUDGET and name not in old:
+            continue
         if old.get(name) != new.get(name):
             return _told(name, old.get(name), new.get(name), where)
     return None

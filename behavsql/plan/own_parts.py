@@ -2,7 +2,7 @@
 
 from behavsql.catalog import Catalog
 from behavsql.config import Config, Settings
-from behavsql.plan.changes import Parts, digest, text
+from behavsql.plan.changes import TIME_BUDGET, Parts, digest, text
 
 ECONOMICS = "economics"  # the parameter that only reports read
 
@@ -31,7 +31,9 @@ def own_parts(parts: Parts, task: str) -> Parts:
 
 def pretraining_parts(config: Config) -> Parts:
     chosen = config.settings
-    parts = {"settings.pretrain_size": chosen.pretrain_size}
+    parts = {
+        "settings.pretrain_size": chosen.pretrain_size, TIME_BUDGET: text(chosen.time_budget),
+    }  # fmt: skip
     if chosen.pretrained:
         file = config.folder / chosen.pretrained
         stat = file.stat() if file.exists() else None
@@ -42,7 +44,7 @@ def pretraining_parts(config: Config) -> Parts:
 
 def tuning_parts(chosen: Settings) -> Parts:
     """How models are tuned; trials are no part where there are none."""
-    parts = {"settings.tune": text(chosen.tune).lower()}
+    parts = {"settings.tune": text(chosen.tune).lower(), TIME_BUDGET: text(chosen.time_budget)}
     if chosen.tune:
         parts |= {"settings.trials": str(chosen.trials), "settings.search": chosen.search}
     return parts

@@ -10,7 +10,7 @@ from behavsql.config import Config
 from behavsql.models import MODEL_SETS, MODELS, NEED_PRETRAINED, REFERENCES
 from behavsql.plan import content
 from behavsql.plan.acting import GAINS, LEARN, acting_steps
-from behavsql.plan.changes import Parts, text
+from behavsql.plan.changes import TIME_BUDGET, Parts, text
 from behavsql.plan.own_parts import ECONOMICS as ECONOMICS
 from behavsql.plan.own_parts import live_parts, pretraining_parts, task_parts, tuning_parts
 from behavsql.plan.own_parts import own_parts as own_parts
@@ -201,6 +201,7 @@ def _choice_step(file: SqlFile, config: Config, goal: Goal) -> Step:
         "settings.seed": str(chosen.seed),
         "settings.seen_items": chosen.seen_items,
         "settings.diversity": text(chosen.diversity),
+        TIME_BUDGET: text(chosen.time_budget),
         "metric": text(file.metric),
         "behavsql": __version__,
     }

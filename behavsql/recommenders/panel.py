@@ -32,6 +32,7 @@ class Panel:
             name: recommender_class(name)(seed, threads) for name in names
         }
         self.left_out: dict[str, str] = {}
+        self.ran_out = False  # whether one was left out for time_budget
         self.seconds: dict[str, float] = {}  # of fitting
         self.answer_seconds: dict[str, float] = {}
         self._facts_of: str | None = None
@@ -44,6 +45,7 @@ class Panel:
             started, left = time.perf_counter(), self._left()
             if left is not None and left <= 0 and name not in REFERENCES:
                 self._leave_out(name, "time_budget was used up before it")
+                self.ran_out = True
                 continue
             member.seconds = None if left is None else left / ROUNDS
             try:
@@ -68,6 +70,7 @@ class Panel:
                  for name in self.members}  # fmt: skip
         for name in sorted(set(costs) - set(REFERENCES), key=lambda name: -costs[name]):
             if sum(costs.values()) > left:
+                self.ran_out = True
                 self._leave_out(
                     name,
                     f"{costs.pop(name):.1f} s more for it would not fit: {max(left, 0):.1f} s of time_budget are left",

@@ -38,7 +38,8 @@ def train_task(
     left = [] if choices.has_categories else ["segment_popularity"]
     left += [] if choices.has_words else ["content"]
     singles = [name for name in names if name not in (BLEND, RERANKER, *left)]
-    time_left = (budget or Budget(None)).of_task(singles).left
+    budget = budget or Budget(None)
+    time_left = budget.of_task(singles).left
     panel = Panel(con, singles, choices.hides_seen, settings.seed, settings.threads, time_left)
     with progress.step(f"train {task.name}") as line:
         taught = _on_train(panel, choices) if RERANKER in names else None
@@ -53,6 +54,7 @@ def train_task(
         line.note = f"{best.name}: {task.metric} {best.valid.mean(task.metric):.4f} on valid"
         if settings.diversity:
             published = _diversified(panel, choices, found, best, task, settings.diversity)
+    budget.ran_out |= panel.ran_out
     for name, reason in panel.left_out.items():
         progress.say(f"  {task.name}: {name} is left out: {reason}")
     _tell(progress, task, champion, published)

@@ -180,6 +180,7 @@ def pretrain(
             f"pretrained: {len(histories.first)} users have done something before the earliest valid "
             f"cutoff; pre-training needs at least {LEAST_USERS}. Leave pretrained_transformer out."
         )
+    begun = time.monotonic()
     keras = import_keras(threads)
     from behavsql.models.parts import pretraining_network as networks
 
@@ -196,12 +197,15 @@ def pretrain(
     batches = Batches(histories, encoder, np.sort(users[held:]), size.rows, seed)
     outside = Batches(histories, encoder, np.sort(users[:held]), size.rows, seed)
     networks.compiled(whole, size, size.steps)
+    if seconds is not None:  # a fifth is kept for what comes after
+        seconds = max(0.8 * seconds - (time.monotonic() - begun), 0.0)
     curve, done = _learn(whole, batches, outside, size.steps, say, seconds)
     some = histories.draw(BLOCK_ROWS * 8, batches.users, np.random.default_rng(seed))
     read = _read(body, encoder, some)
     card = {
         "seen_until": int(histories.until), "count_users": len(users),
         "count_events": histories.events.height, "steps": done, "rows": size.rows,
+        "is_cut_short": done < size.steps,
         "started_from": start.name if start else None,
         "losses": pretraining_losses.losses(whole, outside),
         "unigram": pretraining_losses.unigram(batches, outside), "curve": curve,
