@@ -1,6 +1,7 @@
 """The two types that flow through the models."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import duckdb
@@ -31,7 +32,8 @@ class Table:
     task: str  # "purchase"
     kind: str  # "binary" | "count" | "amount"
     sequences: Sequences | None = None  # the last events of each question, where a model reads them
-    user_facts: frozenset[str] = frozenset()  # features that are no behaviour: answers, places
+    # Features that are another kind of input than the rest: name -> user_facts or locations.
+    modality_of: Mapping[str, str] = field(default_factory=dict)
     horizon_days: float = float("nan")  # how far ahead is asked; NaN = unknown
 
     def rows(self, mask: np.ndarray) -> Self:
@@ -91,11 +93,11 @@ def load(
     keys = frame.select("user_id", "cutoff_at", "split")
     if with_sequences:
         known = con.execute(
-            "select column_name from duckdb_columns() where schema_name = 'features' "
-            "and table_name = 'user_facts' and database_name = current_database()"
+            "select column_name, table_name from duckdb_columns() where schema_name = 'features' "
+            "and table_name in ('user_facts', 'locations') and database_name = current_database()"
         ).fetchall()
-        facts = frozenset(name for (name,) in known) - {"user_id", "cutoff_at"}
-        table = replace(table, sequences=sequences.load(con, keys), user_facts=facts)
+        modality_of = {name: table for name, table in known if name not in ("user_id", "cutoff_at")}
+        table = replace(table, sequences=sequences.load(con, keys), modality_of=modality_of)
     return Asked(table, keys, frame["is_fit_half"].to_numpy(), share)
 
 

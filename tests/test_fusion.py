@@ -60,7 +60,7 @@ def asked(part: str) -> Table:
     label = (random.random(n) < 1 / (1 + np.exp(-logit))).astype(float)
     return Table(
         features, label, np.arange(n), np.full(n, np.nan), "purchase", "binary", sequences,
-        frozenset({"member"}),
+        {"member": "user_facts"},
     )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_load_answers_the_same_also_without_the_items():
     test = asked("test")
     again = model_class("fusion").load("binary", fitted().save())
     assert (again.predict(test) == fitted().predict(test)).all()
-    bare = replace(test, sequences=replace(test.sequences, items=None), user_facts=frozenset())
+    bare = replace(test, sequences=replace(test.sequences, items=None), modality_of={})
     assert (again.predict(bare) == fitted().predict(test)).all()
     assert {*COLUMNS, "member"} <= {*again.features("purchase")}
 

@@ -203,6 +203,7 @@ def test_what_a_model_goes_by_is_shown_with_the_density_of_the_data() -> None:
     more = {
         "report__importance": "select 'purchase' as task, 'lightgbm' as model, f as feature, r as rank, 0.1 / r as mean_contribution_size, 0.5 / r as importance, f as feature_group, 1.0 as group_correlation, 0.02 / r as permutation_loss, 0.01 / r as permutation_low, 0.03 / r as permutation_high, 500 as count_questions from (values ('count_orders_30d', 1), ('last_city', 2)) as t(f, r)",
         "models__importance": "select 'm' as model_id, 'count_orders_30d' as feature, 0.6 as importance, 1 as rank",
+        "models__modalities": "select 'purchase' as task, 'f' as model_id, * from (values ('photo', -0.02, -0.1, 0.1), ('locations', 0.01, 0.0, 0.2), ('events', 0.345, 0.2, 0.4)) as t(modality, worth, low, high)",
         "report__dependence": "select 'purchase' as task, 'lightgbm' as model, * from (values ('count_orders_30d', 1, 0.0, 1.0, '0', 0.1, 300, 0.6), ('count_orders_30d', 2, 2.0, 4.0, '3', 0.3, 150, 0.3), ('count_orders_30d', 3, 5.0, 9.0, '7', 0.9, 4, 0.01), ('count_orders_30d', 4, null, null, 'missing', 0.05, 50, 0.09), ('last_city', 1, null, null, 'Rome', 0.2, 100, 0.5), ('last_city', 2, null, null, 'Oslo', 0.1, 100, 0.5)) as t(feature, position, low, high, value, mean_prediction, count_questions, density)",
     }  # fmt: skip
     page = render(made(**one_task(), **more))
@@ -211,12 +212,16 @@ def test_what_a_model_goes_by_is_shown_with_the_density_of_the_data() -> None:
         "importance",
         "contributions",
         "permutation",
+        "inputs",
         "dependence-count_orders_30d",
         "dependence-last_city",
     ):
         assert f'id="purchase-{key}-title"' in page, key
     assert "10.0 points" in page and "Without a value: 5.00%." in page and "Rome" in page
     assert "90.0%" not in page  # of four questions
+    assert re.search(
+        "the events, one by one<.*0.345<.*where users are<.*photo of items<", page, re.DOTALL
+    )
 
 
 def test_items_and_actions_are_shown_where_there_are_any() -> None:

@@ -16,7 +16,7 @@ from behavsql.models.parts.quiet_keras import import_keras
 from behavsql.models.parts.sequence_encoder import EncodedEvents
 from behavsql.models.parts.sequence_network import SequenceNetwork
 
-EVENTS, FEATURES, USER = "events", "features", "user_facts"  # modalities beside those of items
+EVENTS, FEATURES = "events", "features"  # modalities beside those of items, and of features
 ABLATION_ROWS = 10_000  # of train, for each of the networks that are compared
 ABLATION_EPOCHS = 5
 LOSS = {"binary": "log_loss", "count": "poisson_deviance", "amount": "tweedie_deviance"}
@@ -27,7 +27,8 @@ class Fusion(SequenceNetwork):
     beside the feature table.
 
     Modalities: `events` (role, category, item, gaps, values), `item_text`, each vector that a source
-    of items names, `features` (the feature table), `user_facts` (what a source says of the users).
+    of items names, `features` (the feature table) but for `user_facts` (what sources say of the users: answers,
+    attributes) and `locations` (what their places tell).
     `tables` has what each is worth: how much the valid loss of a small network grows when it is
     trained without it, with the interval of a bootstrap over users. Options: `without` leaves
     modalities out, `ablation` measures their worth.
@@ -87,7 +88,7 @@ class Fusion(SequenceNetwork):
 
     @staticmethod
     def _modality(feature: str, table: Table) -> str:
-        return USER if feature in table.user_facts else FEATURES
+        return table.modality_of.get(feature, FEATURES)
 
     def _inputs(self, table: Table) -> tuple[EncodedEvents, np.ndarray | None]:
         encoded, features = super()._inputs(table)

@@ -10,6 +10,10 @@ from behavsql.reporting.svg import axis, slug
 
 MOST_FEATURES = 10
 MOST_CURVES = 6
+INPUTS = {
+    "events": "the events, one by one", "features": "the feature table",
+    "user_facts": "facts about users", "locations": "where users are", "item_text": "texts of items",
+}  # fmt: skip
 
 
 def blocks(context: Context, task: Task) -> list:
@@ -20,7 +24,10 @@ def blocks(context: Context, task: Task) -> list:
     learned = context.reader.rows("models.importance", "rank", model_id=task.published["model_id"])
     for row in [*explained, *learned]:
         row["meaning"] = context.feature(row["feature"])
-    figures = (_learned(task, learned), _moved(task, explained), _lost(task, explained))
+    inputs = context.reader.rows("models.modalities", "worth", task=task.name)
+    figures = (
+        _learned(task, learned), _moved(task, explained), _lost(task, explained), _inputs(task, inputs)
+    )  # fmt: skip
     return [
         block for block in (*figures, *_dependence(context, task, explained or learned)) if block
     ]
@@ -83,6 +90,26 @@ def _lost(task: Task, rows: list[dict]) -> Figure | None:
     note = "How much the error grows on test when a feature, and those like it, are shuffled among users."
     words = Words(f"{task.key}-permutation", "What the predictions would lose", note)
     bars = [(row["meaning"], row["permutation_loss"]) for row in shown]
+    return charts.ranking(words, bars, figure, numbers_, strong=3, spans=spans)
+
+
+def _inputs(task: Task, rows: list[dict]) -> Figure | None:
+    """What each kind of input is worth to a network over all of them, whichever model is published."""
+    if not rows:
+        return None
+    rows = rows[::-1]
+    for row in rows:
+        row["kind"] = INPUTS.get(row["modality"], f"{row['modality']} of items")
+        row["span"] = numbers.between(row["low"], row["high"])
+    columns = [("kind", "kind of input", None), ("worth", "error added without it", figure), ("span", "95% interval", None)]  # fmt: skip
+    numbers_ = table("What each kind of input is worth", columns, rows)
+    words = Words(
+        f"{task.key}-inputs", "What each kind of input is worth",
+        "How much the error of a network over all inputs grows on valid users when it is trained without "
+        "one of them. Below zero: it does better without, for the others tell the same.",
+    )  # fmt: skip
+    bars = [(row["kind"], row["worth"]) for row in rows]
+    spans = [(row["low"], row["high"]) for row in rows]
     return charts.ranking(words, bars, figure, numbers_, strong=3, spans=spans)
 
 
