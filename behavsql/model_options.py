@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from behavsql.errors import nearest
 from behavsql.models import MODELS, model_class
+from behavsql.models.parts import network_loss
 from behavsql.models.parts.space import Between, OneOf, Range
 
 if TYPE_CHECKING:
@@ -12,8 +13,19 @@ if TYPE_CHECKING:
 
 Value = bool | int | float | str | list[str]
 Given = Mapping[str, Mapping[str, Value]]  # model -> option -> value
+# What numbers may be; of those that are not here, 0 and more.
+LIMITS = {
+    "units": (1, 4096), "layers": (1, 24), "heads": (1, 64), "length": (1, None), "epochs": (1, 10_000),
+    "frozen_epochs": (0, 10_000), "max_rows": (1, None), "sequences": (1, None), "dropout": (0, 0.95),
+    "learning_rate": (1e-8, 10), "body_rate": (0, 10), "num_leaves": (2, 4096), "max_depth": (1, 64),
+    "min_data_in_leaf": (1, None), "feature_fraction": (1e-3, 1), "max_leaf_nodes": (2, 4096),
+    "min_samples_leaf": (1, None), "max_features": (1e-3, 1), "rows_per_tree": (1, None),
+    "l1_share": (0, 1), "bins": (2, 100), "classes": (2, 100), "most_features": (1, None),
+    "weight": (0, 1), "variance_smoothing": (0, 1), "states": (1, 64), "order": (1, 8),
+}  # fmt: skip
 # Options that are words; classes and hard votes are of no use to labels that are not yes or no.
 WORDS = {
+    "loss": network_loss.WAYS,
     "optimizer": ("adam", "sgd"),
     "vote": ("soft", "hard"),
     "learn_from": ("returns", "histories"),
@@ -77,12 +89,24 @@ def _problem(model: "type[Model]", option: str, value: Value) -> str | None:
     if isinstance(value, str):
         words = [one for one in values if isinstance(one, str)]
         return None if value in words or searched is None else f"allowed are {_listed(values)}"
-    if value < 0:
-        return "allowed is a number from 0 on"
+    if problem := _past_limits(option, value):
+        return problem
     is_whole = kinds == {int} or (
         isinstance(searched, Between) and isinstance(searched.low, int) and isinstance(searched.high, int)
     )  # fmt: skip
     return "allowed is a whole number" if is_whole and value != int(value) else None
+
+
+def _past_limits(option: str, value: float) -> str | None:
+    if option == "pca":
+        is_right = 0 <= value < 1 or value == int(value) > 0
+        return (
+            None if is_right else "allowed are 0 for none, a share below 1, a number of components"
+        )
+    least, most = LIMITS.get(option, (0, None))
+    if value >= least and (most is None or value <= most):
+        return None
+    return f"allowed is a number from {least:g} " + ("on" if most is None else f"to {most:g}")
 
 
 def _unknown_word(option: str, value: Value) -> str | None:

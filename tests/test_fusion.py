@@ -10,6 +10,7 @@ from clickstream import clickstream
 from conftest import project
 from explain_data import check_explanation
 
+from behavsql.errors import ModelError
 from behavsql.frames import Table
 from behavsql.models import model_class
 from behavsql.models.base import loss
@@ -96,6 +97,11 @@ def test_each_modality_has_its_worth():
     assert {row["count_questions"] for row in worth.values()} == {400}
     again = Fusion.load("binary", model.save())
     assert again.tables()["modalities"].equals(model.tables()["modalities"])
+
+
+def test_what_is_no_modality_cannot_be_left_out():
+    with pytest.raises(ModelError, match=r"without names 'sond'; allowed are events, .*, sound, "):
+        fit(without=("sond",))
 
 
 def test_load_answers_the_same_also_without_the_items():

@@ -8,10 +8,11 @@ from typing import ClassVar, Self
 import numpy as np
 import polars as pl
 
+from behavsql.errors import ModelError
 from behavsql.frames import Table
 from behavsql.metrics import paired_gain
 from behavsql.models.base import at_most, labels
-from behavsql.models.parts.item_vectors import ItemVectors
+from behavsql.models.parts.item_vectors import TEXT, ItemVectors
 from behavsql.models.parts.quiet_keras import import_keras
 from behavsql.models.parts.sequence_encoder import EncodedEvents
 from behavsql.models.parts.sequence_network import SequenceNetwork
@@ -44,6 +45,7 @@ class Fusion(SequenceNetwork):
         started = time.monotonic()
         labels(self, train, classes=2)
         without = self._without
+        self._check_names(train)
         met = train.sequences.events.filter(pl.Series(train.sequences.seen(), dtype=pl.Boolean))
         self._items = ItemVectors.fit(
             train.sequences.items, set(met["item"].cast(pl.String).drop_nulls()), self.seed, without
@@ -61,6 +63,16 @@ class Fusion(SequenceNetwork):
         self._extra = {"items": self._items.items, "columns": self._items.columns,
                        "worth": None if self._worth is None else self._worth.to_dicts()}  # fmt: skip
         return super().save()
+
+    def _check_names(self, train: Table) -> None:
+        """ModelError for a modality to be left out that there never is."""
+        vectors = train.sequences.items.vectors["name"].unique() if train.sequences.items else ()
+        known = {EVENTS, FEATURES, TEXT, "user_facts", "locations", *vectors}
+        if unknown := sorted({*self._without} - known):
+            raise ModelError(
+                f"model {self.name}, task {train.task}: option without names {unknown[0]!r}; allowed are "
+                f"{', '.join(sorted(known))}. Mend the name."
+            )
 
     @property
     def _without(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from behavsql.models.base import Model, labels
 from behavsql.models.parts import class_weight
 from behavsql.models.parts.dense_layers import Dense, DenseLayers
 from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.network_loss import network_loss
 from behavsql.models.parts.principal_components import PrincipalComponents
 from behavsql.models.parts.quiet_keras import import_keras
 from behavsql.models.parts.space import CLASS_WEIGHTS, PCA, Between, OneOf, Range
@@ -31,9 +32,9 @@ IMPORTANCE_ROWS = 2_000
 class MLP(Model):
     """Dense 64 relu, dense 64 relu, dense 1; `units` of both hidden layers are an option.
 
-    binary         sigmoid output, binary cross-entropy
-    count, amount  softplus output on label / mean label, Poisson loss: right for any non-negative
-                   label whose mean is asked for, and calmer than squared error on long tails
+    binary         sigmoid output
+    count, amount  softplus output on label / mean label
+    Its `loss` is cross-entropy or Poisson, or squared error, see network_loss.py.
     Importance is the mean |gradient| of the output before its activation, times the standard
     deviation of the column, over rows of train. Fitting seeds Python's and numpy's global
     generators too, for that is how Keras is made repeatable. Predicting needs no Keras, see
@@ -49,6 +50,7 @@ class MLP(Model):
         "dropout": 0.0,  # share of a hidden layer that is left out of each batch
         "optimizer": "adam",
         "learning_rate": 1e-3,
+        "loss": "likelihood",  # see network_loss.py
         "class_weight": "none",
         "pca": 0,
     }
@@ -153,7 +155,7 @@ class MLP(Model):
         network = keras.Sequential([keras.Input((columns,)), *hidden, output])
         network.compile(
             optimizer=self._optimizer(),
-            loss=keras.losses.BinaryCrossentropy() if binary else keras.losses.Poisson(),
+            loss=network_loss(self.kind, str(self.option("loss"))),
             metrics=[keras.metrics.BinaryAccuracy(name="accuracy")] if binary else [],
             jit_compile=False,  # compiling takes longer than these few layers save
         )

@@ -14,6 +14,7 @@ from behavsql.frames import Table
 from behavsql.models.base import Model, at_most, labels, loss
 from behavsql.models.parts import augmentation, class_weight
 from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.network_loss import network_loss
 from behavsql.models.parts.quiet_keras import import_keras
 from behavsql.models.parts.sequence_encoder import NUMBERS, TEXTS, EncodedEvents, SequenceEncoder
 from behavsql.models.parts.space import CLASS_WEIGHTS, Between, OneOf, Range
@@ -39,12 +40,12 @@ CHANNELS: Mapping[str, str | tuple[int, ...]] = {
 class SequenceNetwork(Model):
     """Events -> their embeddings, summed -> `_summary` -> beside the features -> dense -> one number.
 
-    binary         sigmoid output, binary cross-entropy
-    count, amount  softplus output on label / mean label, Poisson loss
+    binary         sigmoid output
+    count, amount  softplus output on label / mean label
     A question without events has a summary of zeros, and its features. Importance is by how much the
     loss on valid grows when a column is shuffled between events; that of the features is divided
     by the weights of the first layer. Options: `length` events at most, `augment` ways of
-    augmentation.py, `max_rows` of train, drawn at random, `with_features` reads the feature table.
+    augmentation.py, `loss` as in network_loss.py, `max_rows` of train, drawn at random, `with_features` reads the feature table.
     """
 
     family: ClassVar[str] = "neural"
@@ -53,7 +54,7 @@ class SequenceNetwork(Model):
     has_places: ClassVar[bool] = False  # whether the embedding learns places; else `_summary` does
     OPTIONS: ClassVar[Mapping[str, object]] = {
         "units": 32, "layers": 1, "dropout": 0.1, "learning_rate": 2e-3, "optimizer": "adam",
-        "class_weight": "none", "augment": "none", "with_features": True, "length": LENGTH,
+        "loss": "likelihood", "class_weight": "none", "augment": "none", "with_features": True, "length": LENGTH,
         "max_rows": 50_000, "epochs": 12,
     }  # fmt: skip
     SPACE: ClassVar[Mapping[str, Range]] = {
@@ -219,7 +220,7 @@ class SequenceNetwork(Model):
 
         self._network.compile(
             optimizer=self._optimizer(keras, rate),
-            loss=keras.losses.BinaryCrossentropy() if self.kind == "binary" else keras.losses.Poisson(),
+            loss=network_loss(self.kind, str(self.option("loss"))),
             jit_compile=False,  # compiling takes longer than these few layers save
         )  # fmt: skip
         # Else the step is traced twice, first to make the optimizer's variables.
