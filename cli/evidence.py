@@ -11,6 +11,9 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command(epilog=example("behavsql card churn", "behavsql card > CARDS.md"))
 def card(
     task: Annotated[str | None, typer.Argument(help="The task (default: all).")] = None,
+    same: Annotated[
+        str | None, typer.Option("--task", "-t", help="The same, as other commands take it.")
+    ] = None,
     config: ConfigPath = None,
     warehouse: WarehousePath = None,
     as_json: Json = False,
@@ -22,7 +25,7 @@ def card(
     """
     from behavsql.cli import evidence_output, places
 
-    evidence_output.card(places.choose_warehouse(config, warehouse), task, as_json)
+    evidence_output.card(places.choose_warehouse(config, warehouse), task or same, as_json)
 
 
 @app.command(

@@ -386,7 +386,9 @@ def test_another_model_reads_the_embedding_beside_the_features():
     one = np.arange(len(test)) == 7
     assert again.predict(test.rows(one)) == answer[one]
     assert "(events)" in check_explanation(again, test).features
-    with pytest.raises(CompileError, match="model embedding_lightgbm: nothing here says it in SQL"):
+    with pytest.raises(
+        CompileError, match="model embedding_lightgbm: it reads what the pre-trained Transformer"
+    ):
         model.to_sql(RowForm({}, "up"))
 
 

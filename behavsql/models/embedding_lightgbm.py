@@ -8,7 +8,6 @@ import polars as pl
 
 from behavsql.errors import ModelError
 from behavsql.frames import Table
-from behavsql.models.base import Model
 from behavsql.models.lightgbm import LightGBM
 from behavsql.models.parts.pretraining import Pretrained
 from behavsql.sequences import COLUMNS
@@ -69,7 +68,13 @@ class EmbeddingLightGBM(LightGBM):
         return (*COLUMNS, *(name for name in super().features(task) if name not in self._columns))
 
     def to_sql(self, form: "Form") -> str:
-        return Model.to_sql(self, form)
+        from behavsql.compile import CompileError
+
+        raise CompileError(
+            f"model {self.name}: it reads what the pre-trained Transformer makes of the events, which as "
+            f"SQL would take 10 to 20 times what Python takes. It stays in Python: "
+            f"py_predict_<task>__{self.name} of behavsql.connect."
+        )
 
     def save(self) -> dict[str, bytes]:
         return {**super().save(), "pretrained.npz": self._pretrained.to_bytes()}

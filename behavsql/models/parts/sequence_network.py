@@ -104,6 +104,14 @@ class SequenceNetwork(Model):
 
         return explained(self, table)
 
+    def to_sql(self, form: object) -> str:
+        from behavsql.compile import CompileError
+
+        raise CompileError(
+            f"model {self.name}: as SQL a network over events takes 10 to 20 times what Python takes. "
+            f"It stays in Python: py_predict_<task>__{self.name} of behavsql.connect."
+        )
+
     def features(self, task: str) -> tuple[str, ...]:
         return (*COLUMNS, *(self._encoder.sources if self._encoder else ()))
 
