@@ -5,6 +5,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -57,10 +58,21 @@ def diary_row(told: tuple[int, ...]) -> tuple:
             (START + hour * HOUR).date())  # fmt: skip
 
 
+def web_line(told: tuple[int, ...]) -> str:
+    """A line of a log; one of the prices asks for robots.txt, one of the devices names no browser."""
+    user, item, _, hour, price, device = told
+    page, agent = "robots.txt" if price == 9 else item, ("Mozilla/5.0 Firefox/130.0", "-")[device]
+    return (
+        f"203.0.113.{user} - - [{START + hour * HOUR:%d/%b/%Y:%H:%M:%S} +0000] "
+        f'"GET /{page} HTTP/1.1" 200 9 "{"-" if price % 2 else "/"}" "{agent}"\n'
+    )
+
+
 def begun(folder: Path, **chosen: object):
     """A project of sixty days, built; its tasks keep the windows they have."""
     write(folder / "shop1.csv", map(shop_row, BASE), SHOP)
     write(folder / "diary1.csv", map(diary_row, BASE[::9]), DIARY)
+    (folder / "web1.log").write_text("".join(map(web_line, BASE[::7])))
     write(folder / "items.csv", [(f"i{n}", f"k{n % 2}") for n in range(1, ITEMS)], "item category")
     write(folder / "people.csv", [(f"u{n}", "FR" if n % 2 else "DE") for n in range(1, USERS)],
           "user country")  # fmt: skip
@@ -78,12 +90,12 @@ def start(tmp_path_factory: pytest.TempPathFactory):
 
 batches = st.fixed_dictionaries({
     "shop": rows, "diary": st.one_of(st.just([]), rows), "inbox": st.one_of(st.just([]), rows),
-    "days": st.integers(0, 9), "again": st.integers(0, 20),
+    "web": st.one_of(st.just([]), rows), "days": st.integers(0, 9), "again": st.integers(0, 20),
 })  # fmt: skip
 
 
 def arrive(folder: Path, number: int, batch: dict) -> None:
-    """New files of both sources and new rows in the inbox: late, early, repeated, mistaken."""
+    """New files of all sources and new rows in the inbox: late, early, repeated, mistaken."""
     later = HOUR * 24 * batch["days"]
     shop = [shop_row(told) for told in batch["shop"]]
     shop = [(*row[:3], row[3] + later, *row[4:]) for row in shop]
@@ -91,14 +103,29 @@ def arrive(folder: Path, number: int, batch: dict) -> None:
     write(folder / f"shop{number}.csv", [*shop, *shop[:2], *repeated], SHOP)
     if batch["diary"]:
         write(folder / f"diary{number}.csv", map(diary_row, batch["diary"]), DIARY)
+    if batch["web"]:
+        (folder / f"web{number}.log").write_text("".join(map(web_line, batch["web"])))
     if batch["inbox"]:
         insert(folder / "warehouse", [(*shop_row(told)[:4],) for told in batch["inbox"]])
+
+
+def test_a_robot_is_told_by_an_update_too(start, tmp_path):
+    """By the first line of a new file, in all that it did before."""
+    made = copied(start, tmp_path / "updated")
+    (made.folder / "web2.log").write_text(web_line((3, 1, 0, 24 * DAYS - 1, 9, 0)))
+    assert advance(made, by_update=True) == ""
+    with duckdb.connect(Warehouse(made.warehouse).build, read_only=True) as con:
+        told = con.execute(
+            "select reason, count(*) > 1 from staging.rejected where rule = 'bot_behaviour' "
+            "and source = 'web' group by reason"
+        ).fetchall()
+    assert told == [("a program: asked for robots.txt", True)]
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(stream=st.lists(batches, min_size=1, max_size=2))
 def test_an_update_is_a_build_of_everything(start, stream):
-    """Over late, repeated and disordered events, new users and items, windows that move, an inbox."""
+    """Over late, repeated and disordered events, new users and items, robots, windows that move, an inbox."""
     check_stream(start, stream)
 
 

@@ -31,11 +31,15 @@ EVENTS = {"user_id": "user", "item_id": "item", "event_type": "type", "event_at"
 
 
 def project(folder: Path, **settings: object) -> Config:
-    """Two sources of events, one with times and one with days; one of items, one of users."""
+    """Three sources of events: with times, with days, and of a web server; one of items, one of users.
+
+    The log's visitors are told by their address alone, so that another browser may clear one.
+    """
     sources = [
         {"name": "shop", "path": "shop*.csv",
          "columns": EVENTS | {"value": "price", "category": "category"}},
         {"name": "diary", "path": "diary*.csv", "columns": EVENTS},
+        {"name": "web", "kind": "weblog", "path": "web*.log", "columns": {"user_id": "address"}},
         {"name": "products", "path": "items.csv", "kind": "items",
          "columns": {"item_id": "item", "category": "category"}},
         {"name": "people", "path": "people.csv", "kind": "users", "columns": {"user_id": "user"},

@@ -77,9 +77,12 @@ def _stitched(table: str, only: str) -> str:
 
 
 def moved(con: duckdb.DuckDBPyConnection) -> str:
-    """The query for those whose rows `resolve` gave away, or who got rows, on this connection."""
+    """The query for those whose rows `resolve` gave away, or who got rows, on this connection.
+
+    It may stand in a union: a `limit` would be the whole union's.
+    """
     found = con.execute("select 1 from duckdb_tables() where table_name = ?", [MOVED]).fetchall()
-    return f'select user_id from "{MOVED}"' if found else "select null as user_id limit 0"
+    return f'select user_id from "{MOVED}"' if found else "select null as user_id where false"
 
 
 def _is_anybody(con: duckdb.DuckDBPyConnection, table: str) -> bool:
