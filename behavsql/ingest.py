@@ -153,7 +153,7 @@ def _create_events(
         f"""drop view if exists raw.events; create or replace table raw.loaded (
             load integer, source varchar, user_id {user}, anonymous_id varchar, is_signed_in boolean,
             item_id {item}, event_type varchar, event_at timestamp, unread_at varchar, value decimal(18, 4), unread_value varchar,
-            quantity decimal(18, 4), category varchar, title varchar, user_agent varchar, robot varchar,
+            quantity decimal(18, 4), category varchar, title varchar, user_agent varchar, robot varchar, signs varchar,
             latitude decimal(8, 5), longitude decimal(8, 5), screen_seconds decimal(18, 3),
             propensity double,
             attributes struct({struct}), is_user_id_lost boolean, is_item_id_lost boolean)"""

@@ -64,7 +64,7 @@ class Source(Section):
         "events", "items", "users", "survey", "attributes", "weblog", "app", "consent"
     ] = "events"
     shape: Literal["ga4", "snowplow", "segment"] | None = None  # an export whose columns are known
-    log_format: str = "combined"  # of a web log; "common", or nginx's own words for it
+    log_format: str = "combined"  # of a web log; "common", "main", or nginx's or Apache's own words
     format: Literal["auto", "csv", "parquet", "json"] = "auto"
     location_decimals: int = Field(2, ge=0, le=5)  # of degrees that are kept: 2 is about 1 km
     screen_time_unit: Literal["seconds", "milliseconds", "minutes"] = "seconds"
@@ -122,6 +122,8 @@ class Source(Section):
         format_ = data.get("log_format", cls.model_fields["log_format"].default)
         if data.get("kind") == "weblog" and isinstance(format_, str):
             told = log_format.mapping(format_)
+            if "user_agent" in (data.get("drop") or ()):
+                told["columns"].pop("user_agent", None)
         elif data.get("shape") in [*shapes.SHAPES]:
             told = shapes.mapping(data["shape"])
         else:

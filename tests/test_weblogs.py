@@ -36,6 +36,17 @@ def made(folder: Path, *lines: str, **parts: object) -> config.Config:
     )
 
 
+CRAWLER = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+PAGES = [f"GET /{n} HTTP/1.1" for n in range(40)]
+
+
+def visit(count: int, seconds: int, address: str, **parts: object) -> list[str]:
+    return [
+        line(PAGES[n], at=START + timedelta(seconds=seconds * n), address=address, **parts)
+        for n in range(count)
+    ]
+
+
 def asked(con: duckdb.DuckDBPyConnection, query: str) -> list[tuple]:
     return con.execute(query).fetchall()
 
@@ -124,6 +135,11 @@ def test_the_common_format_and_packed_logs(tmp_path):
     ('$remote_addr [$time_iso8601] "$request" $status', '1.2.3.4 [2024-05-17T12:05:03+02:00] "GET /a HTTP/2" 200'),
     ("$msec|$remote_user|$request_method|$uri", "1715940303.000|ann|GET|/a"),
     ('$remote_addr "$request_uri" ${time_local}', '1.2.3.4 "/a?b=1" 17/May/2024:10:05:03 +0000'),
+    ('%h %l %u %t "%r" %>s %b', '1.2.3.4 - - [17/May/2024:10:05:03 +0000] "GET /a HTTP/1.1" 200 9'),
+    (r'%v:%p %a %t \"%r\" %>s %O \"%{Referer}i\" \"%{User-Agent}i\" %D',
+     'w:443 1.2.3.4 [17/May/2024:10:05:03 +0000] "GET /a HTTP/1.1" 200 9 "-" "Firefox" 1234'),
+    ("%{%d/%b/%Y:%H:%M:%S %z}t %h %m %U%q %!200{X-Id}i",
+     "17/May/2024:10:05:03 +0000 1.2.3.4 GET /a?b=1 -"),
 ])  # fmt: skip
 def test_a_format_of_ones_own(tmp_path, format_, text):
     con = stage(made(tmp_path, text, log_format=format_))
@@ -133,7 +149,8 @@ def test_a_format_of_ones_own(tmp_path, format_, text):
 
 
 @pytest.mark.parametrize(("format_", "told"), [
-    ("simple", "names no fields; allowed are common, combined, or a format of variables"),
+    ("simple", "names no fields; allowed are common, combined, main, or the server's own words"),
+    ("%h %t %j", "has %j, which is none of Apache's directives that can be read"),
     ("$remote_addr$time_local $uri", "has nothing between $remote_addr and $time_local"),
     ("$remote_addr $uri", "has to tell the time once, as one of $time_local, $time_iso8601, $msec"),
     ("$remote_addr $msec", "tells no page: it has none of $request, $request_uri, $uri"),
@@ -162,9 +179,68 @@ def test_a_file_that_is_no_log_says_what_to_do(tmp_path):
     with pytest.raises(SourceError) as error:
         stage(made(tmp_path, "user,at", "1,2024-01-01"))
     assert str(error.value).endswith(
-        'source "web": no line fits log_format = "combined"; allowed are common, combined, or the '
-        "server's own log_format. Copy it from the server's configuration."
+        'source "web": no line fits log_format = "combined"; allowed are common, combined, '
+        "main, or the server's own words. Copy them from its configuration (nginx: log_format, "
+        "Apache: LogFormat)."
     )
+
+
+def test_nginx_as_packaged_says_for_whom_it_asks(tmp_path):
+    """Which is an address, and kept as little as the other."""
+    lines = [
+        f'{line(agent=agent)} "10.1.1.{n}"' for n, agent in enumerate((FIREFOX, SAFARI, CRAWLER))
+    ]
+    con = stage(made(tmp_path, *lines, log_format="main"))
+    assert asked(con, "select count(distinct user_id), min(item_id) from staging.events") == [
+        (2, "/")
+    ]
+    assert asked(con, "select count(bytes) from staging.event_attributes") == [(2,)]
+    assert asked(con, "select rule from staging.rejected") == [("bot",)]
+    names = {row[0] for row in asked(con, "describe staging.event_attributes")}
+    assert "http_x_forwarded_for" not in names
+
+
+def test_an_address_is_coarse_before_the_visitor_is_made_of_it(tmp_path):
+    lines = [line(), line(address="203.0.113.9"), line(address="203.0.114.9")]
+    con = stage(made(tmp_path, *lines, coarsen={"address": "/24"}))
+    users = {user.split()[0] for (user,) in asked(con, "select user_id from staging.events")}
+    assert users == {"203.0.113.0", "203.0.114.0"}
+    assert asked(con, "select count(distinct user_id) from staging.events") == [(2,)]
+
+
+@pytest.mark.parametrize(("drop", "users"), [
+    (["address"], {"ann"}), (["user_agent"], {"ann", "203.0.113.7"}), (["remote_user"], {"203.0.113.7"}),
+])  # fmt: skip
+def test_who_asked_may_be_dropped(tmp_path, drop, users):
+    con = stage(made(tmp_path, line(), line(user="ann"), drop=drop))
+    assert {row[0].split()[0] for row in asked(con, "select user_id from staging.events")} == users
+    names = {row[0] for row in asked(con, "describe staging.event_attributes")}
+    assert ("user_agent" in names) == (drop != ["user_agent"])
+
+
+def test_what_is_dropped_still_tells_robots_from_people(tmp_path):
+    """Nobody's path or referrer is kept, and whoever asked for robots.txt is known for it."""
+    lines = [
+        *visit(10, 90, "1"), *visit(10, 90, "2", referrer="http://example.org/"),
+        line("GET /robots.txt HTTP/1.1", address="3"), line(agent="-", address="4"),
+    ]  # fmt: skip
+    con = stage(made(tmp_path, *lines, drop=["referrer", "path", "query", "user_agent", "status"]))
+    assert asked(con, "select reason from staging.rejected group by all order by all") == [
+        ("a program: 10 pages without an image, script, style or referrer",),
+        ("a program: asked for robots.txt",), ("a program: names no browser",),
+    ]  # fmt: skip
+    assert asked(con, "select user_id, count(item_id) from staging.events group by all") == [
+        (2, 10)
+    ]
+    names = {row[0] for row in asked(con, "describe staging.event_attributes")}
+    assert names == {"user_id", "event_id", "bytes", "method"}
+    held = asked(con, "select cast(row_of as varchar) from raw.loaded as row_of")
+    assert not any("example.org" in row for (row,) in held)
+
+
+def test_a_column_that_a_log_lacks_cannot_be_dropped(tmp_path):
+    with pytest.raises(SourceError, match=r'no column "refferer", which is to be dropped'):
+        stage(made(tmp_path, line(), drop=["refferer"]))
 
 
 def test_columns_may_be_mapped_otherwise(tmp_path):
@@ -174,16 +250,6 @@ def test_columns_may_be_mapped_otherwise(tmp_path):
 
 
 # Robots
-
-CRAWLER = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
-PAGES = [f"GET /{n} HTTP/1.1" for n in range(40)]
-
-
-def visit(count: int, seconds: int, address: str, **parts: object) -> list[str]:
-    return [
-        line(PAGES[n], at=START + timedelta(seconds=seconds * n), address=address, **parts)
-        for n in range(count)
-    ]
 
 
 @pytest.mark.parametrize(("lines", "told"), [
@@ -244,13 +310,32 @@ def test_init_and_build_alone_do_it(here):
 @pytest.mark.parametrize(("name", "text", "told"), [
     ("a.log", line() + "\n", "combined"),
     ("a.txt", line().rsplit(' "', 2)[0] + "\n", "common"),
+    ("a.log", f'{line()} "203.0.113.7"\n', "main"),
     ("a.log", "user,at\n1,2024-01-01\n", None),
+    ("a.csv", 'user,request\n1,"GET / HTTP/1.1"\n2,"GET /a HTTP/1.1"\n', None),
     ("a.log", "", None),
     ("a.log", "\x00\xff\n" * 9, None),
 ])  # fmt: skip
 def test_the_format_is_told_from_the_lines(tmp_path, name, text, told):
     (tmp_path / name).write_bytes(text.encode("latin-1"))
     assert format_of(tmp_path / name) == told
+
+
+def test_a_format_without_a_name_has_to_be_copied(tmp_path):
+    (tmp_path / "shop.log").write_text(f"{line()} 0.013 edge-1\n" * 9)
+    with pytest.raises(ConfigError) as error:
+        format_of(tmp_path / "shop.log")
+    assert "of none of the formats common, combined, main; allowed is the server's own" in str(
+        error.value
+    )
+    assert '[[source]]\nname = "shop"\nkind = "weblog"\npath = "shop.log"\nlog_format = \'$remote_addr' in (
+        str(error.value)
+    )  # fmt: skip
+
+
+def test_a_log_of_another_kind_says_that_there_are_web_logs(here):
+    Path("app.log").write_text("INFO started\nINFO stopped\n")
+    assert 'of a web server\'s log set kind = "weblog"' in run("init", "app.log").stderr
 
 
 def test_a_damaged_packed_log_is_no_log(tmp_path):

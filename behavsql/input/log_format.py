@@ -1,10 +1,22 @@
-"""How the lines of a web server's log are written: nginx's variables, as a regular expression."""
+"""How the lines of a web server's log are written: nginx's variables, as a regular expression.
+
+Apache's words for them are translated (apache_format.py).
+"""
 
 import re
 from collections.abc import Iterator
 
+from behavsql.input import apache_format
+
 _COMMON = '$remote_addr $ident $remote_user [$time_local] "$request" $status $body_bytes_sent'
-NAMED = {"common": _COMMON, "combined": f'{_COMMON} "$http_referer" "$http_user_agent"'}
+_COMBINED = f'{_COMMON} "$http_referer" "$http_user_agent"'
+# main: what nginx's packages set.
+NAMED = {
+    "common": _COMMON,
+    "combined": _COMBINED,
+    "main": f'{_COMBINED} "$http_x_forwarded_for"',
+}
+EXAMPLE = '$remote_addr [$time_local] "$request" $status'
 # Variable -> the column it becomes; others keep their names.
 COLUMNS = {
     "remote_addr": "address", "http_referer": "referrer", "http_user_agent": "user_agent",
@@ -22,6 +34,10 @@ WORDS = {
     "page_view": "view", "submit": "action",
     "asset": "other", "redirect": "other", "error": "other", "probe": "other",
 }  # fmt: skip
+# What may have blanks in it without quotes around it: what others send, and what several others took.
+_SPACED = re.compile(r"http_|sent_http_|cookie_|upstream_|request$|time_local$")
+# The column of what of a request tells people from programs, as words: whatever is dropped, it is judged.
+SIGNS = "robot signs"
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -31,7 +47,7 @@ def pieces(log_format: str) -> list[str]:
     >>> pieces('[$msec] "$uri"')
     ['[', 'msec', '] "', 'uri', '"']
     """
-    text = NAMED.get(log_format, log_format)
+    text = NAMED.get(log_format) or apache_format.translated(log_format)
     found, start = [], 0
     for match in _VARIABLE.finditer(text):
         found += [text[start : match.start()], match[1] or match[2]]
@@ -51,16 +67,24 @@ def columns(log_format: str) -> list[str]:
 def pattern(log_format: str) -> str:
     """The regular expression of a whole line, a group for each variable.
 
-    A field ends at the letter that follows it. Between quotes, where servers write a quote as \\",
-    that one belongs to the field.
+    A field ends at the letter that follows it, the last one with the line or its first blank. Between
+    quotes, where servers write a quote as \\", that one belongs to the field.
     """
     told = pieces(log_format)
     found = [_escaped(told[0])]
-    for after in told[2::2]:
-        quoted = r'((?:[^"\\]|\\.)*)'
-        field = quoted if after[:1] == '"' else f"([^{_escaped(after[0])}]*)" if after else "(.*)"
-        found += [field, _escaped(after)]
+    for name, after in zip(told[1::2], told[2::2], strict=True):
+        found += [f"({_field(name, after[:1])})", _escaped(after)]
     return f"^{''.join(found)}\\s*$"
+
+
+def _field(name: str, after: str) -> str:
+    if not after:
+        return ".*" if _SPACED.match(name) else r"\S*"
+    if after == '"':
+        return r'(?:[^"\\]|\\.)*'
+    if after == " " and name == "time_local":
+        return "[^ ]* [^ ]*"  # the offset stands apart
+    return f"[^{_escaped(after)}]*"
 
 
 def _escaped(text: str) -> str:
@@ -72,10 +96,13 @@ def problems(log_format: str) -> Iterator[str]:
     told = pieces(log_format)
     names, between = told[1::2], told[2:-1:2]
     shown = f'log_format = "{log_format}"'
+    if unknown := apache_format.unknown(log_format):
+        yield f"{shown} has {unknown[0]}, which is none of Apache's directives that can be read"
+        return
     if not names:
         yield (
-            f"{shown} names no fields; allowed are common, combined, or a format of variables such "
-            f"as '$remote_addr [$time_local] \"$request\" $status'"
+            f"{shown} names no fields; allowed are {', '.join(NAMED)}, or the server's own words such "
+            f"as '{EXAMPLE}' or '%h %l %u %t \"%r\" %>s %b'"
         )
         return
     if "" in between:

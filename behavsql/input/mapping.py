@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from behavsql.input import identities, places
 from behavsql.input.amounts import WHOLE, amount
+from behavsql.input.log_format import SIGNS
 from behavsql.privacy.key import sql_pseudonym
 from behavsql.quoting import identifier, literal
 from behavsql.source import Source
@@ -40,6 +41,7 @@ def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
         "title": text(columns.title, types),
         "user_agent": text(columns.user_agent, types),
         "robot": "cast(null as varchar)",
+        "signs": identifier(SIGNS) if source.kind == "weblog" else "cast(null as varchar)",
         "propensity": _share(columns.propensity),
         **places.columns(source),
     }

@@ -72,7 +72,8 @@ def kind_of(source: Source, path: Path) -> str:
         + (
             "Export it as CSV."
             if suffix[0].lower() in (".xlsx", ".xls", ".ods")
-            else 'Unpack it, or set format = "csv", "parquet" or "json" for the source.'
+            else 'Unpack it, or set format = "csv", "parquet" or "json" for the source; of a web '
+            "server's log set kind = \"weblog\", and log_format as the server's configuration has it."
         )
     )
 
@@ -122,6 +123,10 @@ def scan(
             f"database that a build has asked. Run `behavsql build`."
         )
     check_files(source, files)
+    place = f'{config.origin}: source "{source.name}"'
+    is_log = source.kind == "weblog"
+    if is_log:
+        weblogs.check_private(f"{place}: {files[0].name}", source)
     try:
         relation, types = described(con, read_function(source, files))
         if source.shape:
@@ -132,9 +137,10 @@ def scan(
     except duckdb.Error as error:
         raise SourceError(unreadable(files, error, source)) from None
     check_columns(files, types)
-    place = f'{config.origin}: source "{source.name}"'
     check_mapped(place, source, files[0].name, types)
-    if (source.drop or source.coarsen) and not source.url:  # which is landed so
+    types.pop(weblogs.SIGNS, None)  # no attribute
+    # A database is landed so, and a log parsed.
+    if (source.drop or source.coarsen) and not source.url and not is_log:
         columns.check(f"{place}: {files[0].name}", source, types)
         relation = f"(select {columns.selected(source, types)} from {relation})"
         relation, types = described(con, relation)

@@ -5,7 +5,10 @@
                path stands in `path`
     event      page_view, submit (POST and the like), asset, redirect, error, probe (HEAD and the like)
 
-and what else the format tells, as attributes: method, path, query, status, bytes, referrer.
+and what else the format tells, as attributes: method, path, query, status, bytes, referrer. What a
+source drops or coarsens of who asked is so before the visitor is made of it; the rest afterwards, and
+robots are judged by what was there before.
+
 A line that does not fit the format is counted in `raw.lines`. A line that is blank is no line, and not counted.
 """
 
@@ -16,6 +19,8 @@ import duckdb
 
 from behavsql.errors import SourceError
 from behavsql.input import log_format
+from behavsql.input.log_format import SIGNS
+from behavsql.privacy import columns as private
 from behavsql.quoting import identifier, literal
 from behavsql.source import Source
 
@@ -24,7 +29,13 @@ _ASSET = (
     r"\.(css|js|mjs|map|png|jpe?g|gif|svg|ico|webp|avif|bmp|tiff?|woff2?|ttf|otf|eot|mp3|mp4|webm|"
     r"ogg|wasm)$|^/robots\.txt$|^/ads\.txt$|^/sitemap[^/]*\.xml(\.gz)?$|^/\.well-known/"
 )
-IDS = ("address", "remote_user", "ident")  # no attributes: what names people is the visitor alone
+# No attributes: what names people is the visitor alone.
+IDS = (
+    "address", "remote_user", "ident", "http_x_forwarded_for", "http_forwarded", "http_x_real_ip",
+    "http_true_client_ip", "http_cf_connecting_ip", "realip_remote_addr", "proxy_protocol_addr",
+    "http_cookie", "http_authorization",
+)  # fmt: skip
+TYPES = {"status": "INTEGER", "bytes": "BIGINT"}
 # What no person does. A request a two seconds, for a minute on end, is no reading. A browser gets
 # the images, scripts and styles of a page, and says where it comes from from the second page on.
 MOST_A_MINUTE = 30
@@ -43,7 +54,16 @@ def lines(source: Source, files: Sequence[str]) -> str:
 
 def relation(source: Source, files: Sequence[str]) -> str:
     """The FROM clause of the lines that fit the format, as columns."""
-    return f"(select {_columns(source)} from ({_parsed(source, files)}) where fits)"
+    made = _made(source)
+    used = source.columns.used() or made.keys()  # of nothing mapped yet, all may be
+    kept = ", ".join(
+        f"{_kept(source, name)} as {identifier(name)}"
+        for name in made
+        if name not in source.drop and (name not in IDS or name in used)
+    )
+    columns = ", ".join(f"{sql} as {identifier(name)}" for name, sql in made.items())
+    lines = f"select {columns} from ({_parsed(source, files)}) where fits"
+    return f"(select {kept} from ({lines}))"
 
 
 def _parsed(source: Source, files: Sequence[str]) -> str:
@@ -61,7 +81,13 @@ def _parsed(source: Source, files: Sequence[str]) -> str:
     )
 
 
-def _columns(source: Source) -> str:
+def check_private(where: str, source: Source) -> None:
+    """SourceError for a column to be left out or coarsened that is none of the log's."""
+    private.check(where, source, [name for name in _made(source) if name != SIGNS])
+
+
+def _made(source: Source) -> dict[str, str]:
+    """Column -> SQL over the fields of a line, and over the columns before it."""
     names = log_format.columns(source.log_format)
     told = {name: f"nullif(nullif(field.{identifier(name)}, ''), '-')" for name in names}
     time = next(
@@ -78,18 +104,35 @@ def _columns(source: Source) -> str:
     made |= told
     made["path"] = f"nullif(regexp_extract({local}, '^[^?#]*'), '')"
     made["query"] = rf"nullif(regexp_extract({local}, '\?([^#]*)', 1), '')"
-    for name, type_ in (("status", "integer"), ("bytes", "bigint")):
+    for name, type_ in TYPES.items():
         if name in made:
             made[name] = f"try_cast({made[name]} as {type_})"
     made["event"] = _event(made)
     made["page"] = "case when event in ('page_view', 'submit') then path end"
-    made["visitor"] = _visitor(made)
-    used = source.columns.used() or made.keys()  # of nothing mapped yet, all may be
-    return ", ".join(
-        f"{sql} as {identifier(name)}"
-        for name, sql in made.items()
-        if name not in IDS or name in used
-    )
+    made[SIGNS] = _signs(made)
+    made["visitor"] = _visitor({
+        name: f"({_kept(source, name)})" for name in made if name not in source.drop
+    })  # fmt: skip
+    return made
+
+
+def _kept(source: Source, name: str) -> str:
+    """A column as coarsely as the source wants it kept."""
+    if name not in source.coarsen:
+        return identifier(name)
+    return private.coarsened(name, {name: TYPES.get(name, "VARCHAR")}, source.coarsen[name])
+
+
+def _signs(made: dict[str, str]) -> str:
+    """What of a request tells people from programs; of what a log does not tell, the best."""
+    told = ["case when path = '/robots.txt' then 'robots.txt' end"]
+    for name, sign in (("referrer", "referrer"), ("user_agent", "agent")):
+        told.append(
+            f"case when {identifier(name)} is not null then '{sign}' end"
+            if name in made
+            else f"'{sign}'"
+        )
+    return f"concat_ws(' ', {', '.join(told)})"
 
 
 def _event(made: dict[str, str]) -> str:
@@ -105,13 +148,13 @@ def _event(made: dict[str, str]) -> str:
     )
 
 
-def _visitor(made: dict[str, str]) -> str:
+def _visitor(kept: dict[str, str]) -> str:
     agent = ""
-    if "user_agent" in made:
-        agent = f" || coalesce(' ' || left(md5({made['user_agent']}), 8), '')"
-    known = [made["remote_user"]] if "remote_user" in made else []
-    known += [f"{made['address']}{agent}"] if "address" in made else []
-    return f"coalesce({', '.join(known)})"
+    if "user_agent" in kept:
+        agent = f" || coalesce(' ' || left(md5({kept['user_agent']}), 8), '')"
+    known = [kept["remote_user"]] if "remote_user" in kept else []
+    known += [f"{kept['address']}{agent}"] if "address" in kept else []
+    return f"coalesce({', '.join([*known, 'null::varchar'])})"
 
 
 def keep_unread(con: duckdb.DuckDBPyConnection, source: Source, files: Sequence[Path]) -> None:
@@ -157,8 +200,8 @@ def nothing_read(source: Source, file: Path) -> SourceError:
     """What to say of a log of which no line fits."""
     return SourceError(
         f'{file}: source "{source.name}": no line fits log_format = "{source.log_format}"; allowed '
-        f"are common, combined, or the server's own log_format. Copy it from the server's "
-        f"configuration."
+        f"are {', '.join(log_format.NAMED)}, or the server's own words. Copy them from its "
+        f"configuration (nginx: log_format, Apache: LogFormat)."
     )
 
 
@@ -182,20 +225,16 @@ def mark_robots(
         con.execute(f"update raw.loaded set robot = null where {whose} and robot is not null")
         con.execute(
             f"""update raw.loaded set robot = told.reason
-                from ({_robots(source, whose)}) as told
+                from ({_robots(whose)}) as told
                 where loaded.user_id = told.user_id and {whose.replace("user_id", "loaded.user_id", 1)}
                     and told.reason is not null"""
         )
 
 
-def _robots(source: Source, whose: str) -> str:
-    names = log_format.columns(source.log_format)
-    referrer = "attributes.referrer" if "referrer" in names else "''"
-    agent = "user_agent" if "user_agent" in names else "''"
+def _robots(whose: str) -> str:
     return f"""
         with hits as (
-            select user_id, event_type, {referrer} as referrer, {agent} as agent,
-                attributes.path as path,
+            select user_id, event_type, signs,
                 -- Of pages alone: a page may have a hundred images.
                 count(*) filter (where event_type <> 'asset') over (
                     partition by user_id order by event_at
@@ -204,13 +243,14 @@ def _robots(source: Source, whose: str) -> str:
             from raw.loaded where {whose} and user_id is not null
         )
         select user_id, case
-            when bool_or(path = '/robots.txt') then 'asked for robots.txt'
+            when bool_or(contains(signs, 'robots.txt')) then 'asked for robots.txt'
             when max(count_in_minute) >= {MOST_A_MINUTE}
                 then max(count_in_minute) || ' pages in a minute'
             when count(*) filter (where event_type = 'page_view') >= {LEAST_PAGES}
-                and count(*) filter (where event_type = 'asset') = 0 and count(referrer) = 0
+                and count(*) filter (where event_type = 'asset') = 0
+                and not bool_or(contains(signs, 'referrer'))
                 then count(*) filter (where event_type = 'page_view')
                     || ' pages without an image, script, style or referrer'
-            when count(agent) = 0 then 'names no browser'
+            when not bool_or(contains(signs, 'agent')) then 'names no browser'
         end as reason
         from hits group by user_id"""

@@ -17,6 +17,7 @@ import duckdb
 
 from behavsql.config import Settings
 from behavsql.errors import ConfigError, SourceError, nearest
+from behavsql.input.log_format import SIGNS
 from behavsql.input.sources import check_columns, check_files, described, read_function, unreadable
 from behavsql.interrupts import interruptible
 from behavsql.sniffing.text_files import Reading, reading_of
@@ -145,6 +146,7 @@ def look(
     check_files(reading.source, files)
     with readable(files):
         relation, types = described(con, read_function(reading.source, files))
+    types.pop(SIGNS, None)
     check_columns(files, types)
     return relation, types
 

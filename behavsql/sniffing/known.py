@@ -6,7 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from behavsql.config import FILE_NAME
+from behavsql.errors import ConfigError
 from behavsql.input import log_format, shapes, weblogs
+from behavsql.input.sources import FORMATS
 from behavsql.sniffing import Sniffed
 from behavsql.sniffing.column_looks import HALF
 from behavsql.sniffing.measure import measure, note_refused
@@ -15,24 +18,49 @@ if TYPE_CHECKING:
     from behavsql.sniffing.source import SourceSniffer
 
 LINES, LETTERS = 200, 8192  # looked at: so many lines, of each so many letters
+# What stands in a server's log, however its lines are written: a request, or when it was.
+_REQUEST = re.compile(
+    r"\b(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /\S* HTTP/\d|\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d "
+)
 PARTS = {"user": "user_id", "time": "event_at", "item": "item_id", "type": "event_type"}
 
 
 def format_of(path: Path) -> str | None:
-    """ "combined" or "common" if at least half of the first lines are of it; None of other files."""
+    """The named format that at least half of the first lines are of; None of other files.
+
+    ConfigError for the log of a web server that is of none of them.
+    """
+    lines = _first_lines(path)
+    for name in log_format.NAMED:
+        pattern = re.compile(log_format.pattern(name))
+        if lines and sum(pattern.match(line) is not None for line in lines) >= HALF * len(lines):
+            return name
+    is_data = {suffix.lower() for suffix in path.suffixes} & (FORMATS.keys() - {".txt"})
+    if not is_data and sum(map(bool, map(_REQUEST.search, lines))) > HALF * len(lines):
+        raise ConfigError(_of_no_name(path))
+    return None
+
+
+def _of_no_name(path: Path) -> str:
+    name = re.sub(r"[^A-Za-z0-9]+", "_", path.name.split(".")[0]).strip("_") or "web"
+    return (
+        f"{path}: is the log of a web server, and its lines are of none of the formats "
+        f"{', '.join(log_format.NAMED)}; allowed is the server's own log_format. Copy it from the "
+        f"server's configuration (nginx: log_format, Apache: LogFormat) into {FILE_NAME}, for example\n"
+        f'[[source]]\nname = "{name}"\nkind = "weblog"\npath = "{path.name}"\n'
+        f"log_format = '{log_format.NAMED['combined']} $request_time'"
+    )
+
+
+def _first_lines(path: Path) -> list[str]:
+    """Those that are not blank; none of what cannot be read."""
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opener(path, "rt", encoding="latin-1", newline="\n") as file:
             read = iter(lambda: file.readline(LETTERS), "")
-            lines = [line for line in islice(read, LINES) if line.strip()]
+            return [line for line in islice(read, LINES) if line.strip()]
     except (EOFError, OSError, gzip.zlib.error):  # the reader will say so
-        return None
-    for name in ("combined", "common"):
-        pattern = re.compile(log_format.pattern(name))
-        fitting = sum(pattern.match(line) is not None for line in lines)
-        if lines and fitting >= HALF * len(lines):
-            return name
-    return None
+        return []
 
 
 def as_log(sniffer: "SourceSniffer", files: list[Path]) -> Sniffed:
