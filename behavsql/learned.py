@@ -80,12 +80,13 @@ def moved(
 
 
 def without_stale(
-    con: duckdb.DuckDBPyConnection, steps: list[Step], goal: Goal, progress: Progress
-) -> list[Step]:
+    con: duckdb.DuckDBPyConnection, steps: list[Step], goal: Goal, progress: Progress,
+    are_needed: bool = True,
+) -> list[Step]:  # fmt: skip
     """The steps without the scoring of tasks whose model learned from something else.
 
-    Where nothing is trained such a model is a ModelError, and so is that there is none; beside a
-    training it is left out, and said.
+    Where nothing is trained such a model is a ModelError, and so is that there is none, if they
+    `are_needed`; beside a training it is left out, and said.
     """
     models = _published(con)
     wheres = {step.name: step.file.where for step in steps if step.file}
@@ -97,7 +98,7 @@ def without_stale(
                 told = moved(old, digests(steps, step.task), wheres)
             if told:
                 stale[step.task] = told
-    if not goal.tasks and not models:
+    if not goal.tasks and not models and are_needed:
         raise ModelError(
             "score: there is no model yet; allowed is a warehouse with trained ones. "
             "Run `behavsql build`."

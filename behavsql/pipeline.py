@@ -220,7 +220,9 @@ def update(
 
     As `score`, and with the same result, but at a cost that follows the new rows: see updating/.
     Where that cannot be, because more than that changed, everything is brought up to date as
-    `score` does it, and why is said. ConfigError for unknown names, ModelError as `score`.
+    `score` does it, and why is said. Where there are no models, as where no task is asked, the tables
+    before them are brought up to date alone. ConfigError for unknown names, WarehouseError where
+    nothing was built yet, ModelError for a stale model.
     """
     progress = progress or Progress()
     started = time.perf_counter()
@@ -232,8 +234,9 @@ def update(
         landing.land(config, progress, only, entering.kept_since(con, config))
         config = inbox.joined(config)
         history = records.read(con, lost)
+        updates.check_built(history)
         steps = plan.make_plan(catalog, config, history, goal=goal)
-        steps = learned.without_stale(con, steps, goal, progress)
+        steps = learned.without_stale(con, steps, goal, progress, are_needed=False)
         found = updates.find(con, config, steps, history, only)
         if not found.is_needed:
             done.append(Built(warehouse.published, (), time.perf_counter() - started))

@@ -14,16 +14,16 @@ import duckdb
 import polars as pl
 import pytest
 from clickstream import COLUMNS
-from conftest import QUICK, Heard, prebuilt, project, run, shipped, stage
+from conftest import QUICK, Heard, few_files, prebuilt, project, run, shipped, stage
 from processes import python
 from test_updating import HOUR, begun, shop_row
 from updating import DAYS, SHOP, START, advance, copied, differences, write
 
 from behavsql import config
 from behavsql.catalog import sql_tree
-from behavsql.errors import ConfigError
+from behavsql.errors import ConfigError, WarehouseError
 from behavsql.models import MODEL_SETS
-from behavsql.pipeline import score, update, update_dry_run
+from behavsql.pipeline import build, score, update, update_dry_run
 from behavsql.progress import Progress
 from behavsql.updating import reading
 from behavsql.warehouse import Warehouse, connect
@@ -116,6 +116,25 @@ def test_with_a_new_day_all_are_asked_anew(made):
     )
     assert told == [(timedelta(days=1), 2)]
     assert len(asked(made, HISTORY)) == len(first) + len(asked(made, SCORES))
+
+
+def test_without_a_model_the_tables_before_them_are_brought_up_to_date(tmp_path, monkeypatch):
+    """As a build of everything would, and what takes a model is left to it."""
+    few_files(monkeypatch)
+    monkeypatch.setitem(MODEL_SETS, "fast", QUICK)
+    made = shop(tmp_path)
+    with pytest.raises(WarehouseError, match=r"update: nothing was built yet; .* `behavsql build`"):
+        update(made, progress=QUIET)
+    pl.concat([OLD, NEW.head(1)]).write_parquet(made.folder / "day1.parquet")
+    build(made, select=("features",), progress=QUIET)
+    BOUGHT.write_parquet(made.folder / "day2.parquet")
+    heard = Heard()
+    update(made, progress=heard)
+    assert "  purchase has no model yet: behavsql train -t purchase" in heard.lines
+    whole = shop(Path(shutil.copytree(made.folder, tmp_path / "whole",
+                                      ignore=shutil.ignore_patterns("warehouse"))))  # fmt: skip
+    build(whole, progress=QUIET)
+    assert differences(made, whole) == []
 
 
 # Late events, by stages alone

@@ -7,7 +7,7 @@ import duckdb
 
 from behavsql import plan
 from behavsql.config import INBOX, Config
-from behavsql.errors import ConfigError, nearest
+from behavsql.errors import ConfigError, WarehouseError, nearest
 from behavsql.input import arrivals
 from behavsql.input.arrivals import Arrivals
 from behavsql.plan import changes
@@ -43,6 +43,15 @@ def named(config: Config, names: Iterable[str]) -> frozenset[str]:
                 f"{nearest(name, known)}"
             )
     return frozenset(names) or frozenset([*known, INBOX])
+
+
+def check_built(history: History) -> None:
+    """WarehouseError where there is nothing to bring up to date."""
+    if not history.records:
+        raise WarehouseError(
+            "update: nothing was built yet; allowed is a warehouse that a build has made. "
+            "Run `behavsql build`."
+        )
 
 
 def find(
