@@ -115,6 +115,48 @@ def test_an_event_about_no_item_has_the_events_value(tmp_path):
     assert events(made(tmp_path, "ga4", GA4 | told), "cast(value as double)") == [(11.5,)]
 
 
+A, B = ({"price": 10, "quantity": 2}, {"price": "", "quantity": 3})
+
+
+@pytest.mark.parametrize(("items", "values"), [
+    ([{"id": "a", **A}, {}], [20, None]),  # its own price, and the total not on top of it
+    ([{"id": "a", **A}, {"price": 5}], [20, 5]),
+    ([{"id": "a", **A}, {"id": "b", **B}], [20, None]),
+    ([{"id": "a", **B}, {"id": "b", **B}], [40, None]),  # the total, once
+    ([{"id": "a", "price": 0}], [40]),
+    ([{"id": "a", "price": "free"}], [40]),
+    ([{}, {}, {}], [40]),  # of what names no item all are one, which has the total
+    ([], [40]),
+])  # fmt: skip
+@pytest.mark.parametrize("shape", ["ga4", "segment"])
+def test_an_order_is_worth_what_it_is_worth(tmp_path, shape, items, values):
+    if shape == "ga4":
+        items = [{"item_id": one.get("id") or "(not set)", "price": str(one.get("price") or ""),
+                  "quantity": one.get("quantity")} for one in items]  # fmt: skip
+        told = {"items": items, "event_value_in_usd": 50.0, "ecommerce": {"purchase_revenue": 40.0}}
+    else:
+        items = [{"product_id": one.pop("id", None), **one} for one in map(dict, items)]
+        told = {"properties": {"revenue": 40.0, "products": items}}
+    found = events(
+        made(tmp_path, shape, ONE[shape] | told, dedupe="key"), "cast(value as double), item_id"
+    )
+    assert sorted((value for value, _ in found), key=str) == sorted(values, key=str)
+
+
+def test_what_an_item_brought_comes_before_its_price(tmp_path):
+    """In the currency that prices are in, and not in dollars."""
+    item = TEA | {"item_revenue": 6.0, "item_revenue_in_usd": 7.0}
+    told = {"items": [item], "event_value_in_usd": 7.0}
+    assert events(made(tmp_path, "ga4", GA4 | told), "cast(value as double)") == [(6.0,)]
+
+
+def test_who_somebody_was_before_is_no_attribute(tmp_path):
+    call = SEGMENT | {"type": "alias", "event": None, "userId": "ann", "previousId": "a1"}
+    con = stage(made(tmp_path, "segment", call))
+    names = {row[0] for row in con.execute("describe staging.event_attributes").fetchall()}
+    assert names.isdisjoint({"previousId", "userId", "anonymousId"})
+
+
 @pytest.mark.parametrize("shape", ["snowplow", "segment"])
 def test_what_a_collector_received_twice_is_one_event(tmp_path, shape):
     again = {

@@ -3,6 +3,9 @@
 Every row is looked at as JSON, so that it does not matter whether a field is nested, a column of
 its own or not there at all. An event about several items is told as one event for each of them.
 What a shape makes is added to the source's columns as `<shape>_user`, `<shape>_item` and so on.
+
+What an event is worth is told once: by its items' prices, each its own, or where none has one by the
+event's total, which the first item gets.
 """
 
 from collections.abc import Collection, Mapping
@@ -36,7 +39,8 @@ class Shape:
 
     signs: columns that tell the shape, all needed. event: SQL over `told`, the row. items: the path
     of its list of items. unlisted: events whose items were only shown in a list and are no events.
-    value: what the event is worth where it is about no item. words: event word -> role.
+    revenue: what an item brought, before its price times quantity; in the same currency. value: what
+    the event is worth where no item tells. words: event word -> role.
     """
 
     signs: tuple[str, ...]
@@ -49,11 +53,13 @@ class Shape:
     item: tuple[str, ...]
     title: tuple[str, ...]
     category: tuple[str, ...]
+    revenue: tuple[str, ...]
     price: tuple[str, ...]
     quantity: tuple[str, ...]
     value: tuple[str, ...]
     agent: tuple[str, ...]
     words: Mapping[str, str]
+    people: tuple[str, ...] = ()  # columns that name people too, and are kept no more than the user
     settings: Mapping[str, str] = field(default_factory=dict)  # keys of the source
 
 
@@ -63,7 +69,9 @@ def _words(**roles: str) -> dict[str, str]:
 
 
 _PRODUCT = "contexts_com_snowplowanalytics_snowplow_ecommerce_product_1"
+_TRANSACTION = "contexts_com_snowplowanalytics_snowplow_ecommerce_transaction_1"
 _ACTION = "unstruct_event_com_snowplowanalytics_snowplow_ecommerce_snowplow_ecommerce_action_1.type"
+_OURS = ("told", "several", "one", "place", "is_priced")  # columns on the way
 SHAPES = {
     "ga4": Shape(
         signs=("event_timestamp", "event_name", "user_pseudo_id"),
@@ -76,9 +84,11 @@ SHAPES = {
         item=("one.item_id", "one.item_name"),
         title=("one.item_name",),
         category=("one.item_category",),
+        # As priced, and not in dollars, which stand for what is not told otherwise.
+        revenue=("one.item_revenue", "one.item_refund"),
         price=("one.price",),
         quantity=("one.quantity",),
-        value=("$.event_value_in_usd", "$.ecommerce.purchase_revenue"),
+        value=("$.ecommerce.purchase_revenue", "$.ecommerce.refund_value", "$.event_value_in_usd"),
         agent=(),
         words=_words(
             other="session_start, first_visit, first_open, user_engagement, view_promotion, app_remove",
@@ -104,9 +114,10 @@ SHAPES = {
         item=("one.id", "$.ti_sku"),
         title=("one.name", "$.ti_name"),
         category=("one.category", "$.ti_category"),
+        revenue=(),
         price=("one.price", "$.ti_price"),
         quantity=("one.quantity", "$.ti_quantity"),
-        value=("$.tr_total", "$.se_value"),
+        value=(f"$.{_TRANSACTION}[0].revenue", "$.tr_total", "$.se_value"),
         agent=("$.useragent",),
         words=_words(
             other="page_ping, transaction_total, promo_view",
@@ -116,6 +127,7 @@ SHAPES = {
             cart="checkout_step",
             action="submit_form, focus_form, change_form",
         ),
+        people=("refr_domain_userid", "user_fingerprint"),
         # Collectors receive some events twice, and note when.
         settings={"dedupe": "key"},
     ),
@@ -130,6 +142,7 @@ SHAPES = {
         item=("one.product_id", "one.sku", "$.properties.product_id", "$.properties.sku"),
         title=("one.name", "$.properties.name"),
         category=("one.category", "$.properties.category"),
+        revenue=(),
         price=("one.price", "$.properties.price"),
         quantity=("one.quantity", "$.properties.quantity"),
         value=("$.properties.revenue", "$.properties.total", "$.properties.value"),
@@ -147,6 +160,7 @@ SHAPES = {
             **{"return": "order refunded, order cancelled"},
             action="signed up, signed in, product added to wishlist, product shared, product reviewed",
         ),
+        people=("previousId",),  # of a call that says who that is now
         settings={"dedupe": "key"},
     ),
 }
@@ -180,12 +194,6 @@ def relation(
                 f"are {', '.join(types)}. Mend `shape`, or map the columns.{nearest(sign, types)}"
             )
     word = shape.event
-    listed = f"json_extract(told, {literal(shape.items)})"
-    is_listed = f"lower({word}) in ({', '.join(map(literal, shape.unlisted))})"
-    several = (
-        f"unnest(case when not coalesce({is_listed}, false) and len({listed}) > 0 then {listed} "
-        "else [null] end)"
-    )
     made = {
         part: _first(getattr(shape, part))
         for part in ("user", "anonymous", "at", "item", "title", "category")
@@ -198,17 +206,36 @@ def relation(
     }
     if shape.agent:
         made["agent"] = _first(shape.agent)
-    ids = [path.removeprefix("$.") for path in (*shape.user, *shape.anonymous)]
+    ids = [path.removeprefix("$.") for path in (*shape.user, *shape.anonymous, *shape.people)]
     left_out = ", ".join(
         identifier(column)
-        for column in ("told", "one", *ids)
-        if column in ("told", "one") or (column in types and column not in used)
+        for column in (*_OURS, *ids)
+        if column in _OURS or (column in types and column not in used)
     )
     columns = ", ".join(f"{sql} as {identifier(f'{name}_{part}')}" for part, sql in made.items())
-    return (
-        f"(select * exclude ({left_out}), {columns} from (select *, {several} as one from "
-        f"(select row_of.*, to_json(row_of) as told from (select * from {base}) as row_of)))"
+    return f"(select * exclude ({left_out}), {columns} from {_each_item(shape, base)})"
+
+
+def _each_item(shape: Shape, base: str) -> str:
+    """The rows, each with itself as JSON and with one of its items, or with none where it has none."""
+    told = f"select row_of.*, to_json(row_of) as told from (select * from {base}) as row_of"
+    is_shown = f"lower({shape.event}) in ({', '.join(map(literal, shape.unlisted))})"
+    several = (
+        f"select *, case when not coalesce({is_shown}, false) "
+        f"then json_extract(told, {literal(shape.items)}) end as several from ({told})"
     )
+    prices = [path for path in (*shape.revenue, *shape.price) if path.startswith("one.")]
+    is_priced = " or ".join(f"coalesce({_number(_first((path,)))} > 0, false)" for path in prices)
+    return (
+        "(select *, unnest(case when len(several) > 0 then several else [null] end) as one, "
+        "unnest(range(greatest(coalesce(len(several), 0), 1))) as place, "
+        f"coalesce(list_bool_or(list_transform(several, lambda one: {is_priced})), false) "
+        f"as is_priced from ({several}))"
+    )
+
+
+def _number(text: str) -> str:
+    return f"try_cast({text} as double)"
 
 
 def _first(paths: tuple[str, ...]) -> str:
@@ -222,14 +249,16 @@ def _first(paths: tuple[str, ...]) -> str:
 
 
 def _value(shape: Shape) -> str:
-    """What an item costs, as often as it is meant; the event's value where it is about no item."""
-    price, quantity = _first(shape.price), _first(shape.quantity)
-    number = "try_cast({} as decimal(18, 4))"
-    product = (
-        f"try_cast(cast({number.format(price)} as double) * "
-        f"coalesce(cast({number.format(quantity)} as double), 1) as decimal(18, 4))"
-    )
+    """What an item brought: told, or its price as often as it is meant; the event's total, once."""
+    price, quantity, total = map(_first, (shape.price, shape.quantity, shape.value))
+    product = f"try_cast({_number(price)} * coalesce({_number(quantity)}, 1) as decimal(18, 4))"
+    own = f"coalesce(cast({product} as varchar), {price})"
+    if shape.revenue:
+        told = _first(shape.revenue)
+        own = f"coalesce(case when {_number(told)} <> 0 then {told} end, {own})"
+    is_item = f"(one is not null or {_first(shape.item)} is not null)"
+    is_worth = f"coalesce(is_priced or (one is null and {_number(price)} > 0), false)"
     return (
-        f"case when {_first(shape.item)} is null then {_first(shape.value)} "
-        f"else coalesce(cast({product} as varchar), {price}) end"
+        f"case when not {is_item} then {total} when {is_worth} or place > 0 then {own} "
+        f"else coalesce({total}, {own}) end"
     )
