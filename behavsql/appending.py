@@ -71,7 +71,7 @@ def _append_source(
     types = dict(
         con.execute("select column_name, column_type from (describe raw.loaded)").fetchall()
     )
-    if "signs" not in types:
+    if "is_place_unread" not in types:
         raise NotAppendable("the sources were read by an earlier behavsql")
     whole = [column for column in ingest.IDS if types[column] == "BIGINT"]
     con.execute(f"create or replace temp table {ARRIVING} as from raw.loaded limit 0")

@@ -155,7 +155,7 @@ def _create_events(
             item_id {item}, event_type varchar, event_at timestamp, unread_at varchar, value decimal(18, 4), unread_value varchar,
             quantity decimal(18, 4), category varchar, title varchar, user_agent varchar, robot varchar, signs varchar,
             latitude decimal(8, 5), longitude decimal(8, 5), screen_seconds decimal(18, 3),
-            propensity double,
+            is_place_unread boolean, is_screen_time_unread boolean, propensity double,
             attributes struct({struct}), is_user_id_lost boolean, is_item_id_lost boolean)"""
     )
 

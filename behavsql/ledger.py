@@ -1,5 +1,7 @@
 """What the cleaning account allows: how much of a source may be refused before a build stops."""
 
+from collections.abc import Iterator
+
 import duckdb
 
 from behavsql.config import INBOX, Config
@@ -66,12 +68,14 @@ def remember(con: duckdb.DuckDBPyConnection, run_id: int) -> None:
 
 
 def told(con: duckdb.DuckDBPyConnection, table: str) -> str:
-    """What a user should hear of `staging.rejected` and `staging.events`; nothing of other tables."""
+    """What a user should hear of some tables of `staging`; nothing of other tables."""
     if table == "staging.rejected":
         rules = con.execute(
             "select rule, count(*) as n from staging.rejected group by rule order by n desc, rule"
         ).fetchall()
         return ", ".join(f"{rule} {count:,}" for rule, count in rules)
+    if table == "staging.source_counts":
+        return ", ".join(_unread(con))
     if table == "staging.events":
         unknown = con.execute(
             "select distinct event_type from staging.events "
@@ -80,3 +84,14 @@ def told(con: duckdb.DuckDBPyConnection, table: str) -> str:
         words = ", ".join(word for (word,) in unknown)
         return f"taken as role action, not in [types]: {words}" if words else ""
     return ""
+
+
+def _unread(con: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """How many of the places and screen times of each source are missing though something was told."""
+    for source, read, places, times in con.execute(
+        "select source, count_parsed, count_unread_places, count_unread_screen_times "
+        "from staging.source_counts order by source"
+    ).fetchall():
+        for count, what in ((places, "places"), (times, "screen times")):
+            if count:
+                yield f"{source}: {count:,} of {read:,} {what} cannot be read"

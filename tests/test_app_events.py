@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from conftest import run, stage
 
-from behavsql import config
+from behavsql import config, ledger
 from behavsql.errors import ConfigError, SourceError
 
 PLACE = {"latitude": "lat", "longitude": "lon"}
@@ -68,6 +68,22 @@ def test_what_is_no_place_is_missing_and_the_event_stays(tmp_path, latitude, lon
     assert con.execute("select count(*) from staging.rejected").fetchall() == [(0,)]
 
 
+def test_places_are_read_as_amounts_are(tmp_path):
+    """With the decimal sign of the source; what is none is counted, and what it was stands nowhere."""
+    rows = [("52,51999", "13,40999", 1), ("52.5", "13", 2), ("", "", -3), ("0", "0", math.nan)]
+    con = stage(made(tmp_path, rows, decimal=",", location_decimals=5))
+    assert con.execute(
+        "select cast(latitude as double), cast(longitude as double) from staging.app_events "
+        "where latitude is not null"
+    ).fetchall() == [(52.51999, 13.40999)]
+    assert con.execute(
+        "select count_unread_places, count_unread_screen_times from staging.source_counts"
+    ).fetchall() == [(1, 1)]
+    assert ledger.told(con, "staging.source_counts") == (
+        "app: 1 of 4 places cannot be read, app: 1 of 4 screen times cannot be read"
+    )
+
+
 def test_the_edges_of_the_globe_are_places(tmp_path):
     rows = [(90, 180, 1), (-90, -180, 1), (0, 5, 1)]
     assert len([row for row in told(made(tmp_path, rows), "latitude") if row != (None,)]) == 3
@@ -124,18 +140,33 @@ def test_a_precision_that_is_none_is_refused(tmp_path):
     ("user_id,ts,Latitude,Longitude,x", {"latitude": "Latitude", "longitude": "Longitude"}),
     ("user_id,ts,lat,y,time_on_screen", {"screen_time": "time_on_screen"}),
     ("user_id,ts,lat,y,z", {}),
+    ("user_id;ts;lat;lon;x", {"latitude": "lat", "longitude": "lon"}),  # with decimal commas
 ])  # fmt: skip
 def test_init_knows_an_app_by_its_columns(here, header, mapped):
     rows = [
         f"u{n % 5},2024-01-0{n % 9 + 1} 10:00:0{n % 9},{50 + n / 100},{8 + n / 100},{n}"
         for n in range(60)
     ]
+    if ";" in header:
+        rows = [row.replace(",", ";").replace(".", ",") for row in rows]
     Path("events.csv").write_text("\n".join([header, *rows]) + "\n")
     assert run("init", "events.csv").exit_code == 0
     source = config.load(Path("behavsql.toml")).source[0]
     assert source.kind == ("app" if mapped else "events")
+    assert source.decimal == ("," if ";" in header else ".")
     parts = {"latitude", "longitude", "screen_time"}
     assert source.columns.model_dump(include=parts, exclude_none=True) == mapped
+
+
+def test_init_names_what_may_be_of_an_app(here):
+    rows = [f"u{n % 5},2024-01-0{n % 9 + 1},north,{n},{n}" for n in range(60)]
+    Path("events.csv").write_text("\n".join(["user_id,ts,lat,lon,secs", *rows]) + "\n")
+    assert run("init", "events.csv").exit_code == 0
+    text = Path("behavsql.toml").read_text()
+    assert (
+        'set it, and under columns screen_time = "secs", latitude = "lat", longitude = "lon".'
+        in text
+    )
 
 
 def test_an_app_is_built_alone(here):

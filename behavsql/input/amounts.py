@@ -41,19 +41,30 @@ def amount(column: str, type_: str, decimal: str) -> tuple[str, str]:
     return number, _unread(text, number, f"coalesce(isfinite(try_cast({text} as double)), true)")
 
 
-def number_in(text: str, decimal: str) -> str:
+def real(column: str, type_: str, decimal: str) -> str:
+    """SQL of a column as DOUBLE, read as amounts are: NULL, NaN and infinities are all missing."""
+    name = identifier(column)
+    number = f"try_cast({name} as double)"
+    if not (type_ in (*WHOLE, "DOUBLE", "FLOAT") or type_.startswith("DECIMAL")):
+        text = name if type_ == "VARCHAR" else f"cast({name} as varchar)"
+        number = number_in(text, decimal, "double")
+    # Not left to comparisons: Parquet's own maximum knows no NaN, and DuckDB believes it.
+    return f"case when isfinite({number}) then {number} end"
+
+
+def number_in(text: str, decimal: str, type_: str = "decimal(18, 4)") -> str:
     """SQL that reads a text as a number; NULL if it is none."""
     bare = rf"regexp_replace({text}, {literal(_CURRENCY)}, '\1', 'g')"
     is_grouped = f"regexp_full_match({bare}, {literal(_GROUPED[decimal])})"
     whole = f"regexp_replace({bare}, {literal(_GROUPS[decimal])}, '', 'g')"
     if decimal == ".":
-        plain = f"try_cast({text} as decimal(18, 4))"
-        other = f"try_cast(case when {is_grouped} then {whole} else {bare} end as decimal(18, 4))"
+        plain = f"try_cast({text} as {type_})"
+        other = f"try_cast(case when {is_grouped} then {whole} else {bare} end as {type_})"
         # A plain number comes first: the expressions that read the others take ten times as long.
         return f"case when {text} is null then null when {plain} is not null then {plain} else {other} end"
     bare = f"case when not contains({bare}, '.') then {bare} end"
     number = f"case when {is_grouped} then {whole} else {bare} end"
-    return f"try_cast(replace({number}, ',', '.') as decimal(18, 4))"
+    return f"try_cast(replace({number}, ',', '.') as {type_})"
 
 
 def _unread(text: str, number: str, is_finite: str) -> str:

@@ -43,7 +43,7 @@ def event_columns(source: Source, types: dict[str, str]) -> dict[str, str]:
         "robot": "cast(null as varchar)",
         "signs": identifier(SIGNS) if source.kind == "weblog" else "cast(null as varchar)",
         "propensity": _share(columns.propensity),
-        **places.columns(source),
+        **places.columns(source, types),
     }
 
 

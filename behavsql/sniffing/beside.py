@@ -20,6 +20,7 @@ _NAMES = {
     "latitude": r"(geo|gps|user|device)?(lat|latitude)",
     "longitude": r"(geo|gps|user|device)?(lon|lng|long|longitude)",
     "screen_time": r"(screentime|timeonscreen|screenseconds|timespent|dwelltime|engagementtime)(seconds|secs?|s|ms|msec|millis|minutes)?",
+    "seconds": r"(view|visit|session|page|play|watch|total)?(duration|seconds|secs?|dwell)(seconds|secs?|s|ms)?",
     "anonymous_id": r"(anonymous|anon|cookie|device|visitor|browser|client)(id|uuid|key|hash)|(user)?pseudoid",
     "question": r"(survey)?question(text|name|key|id)?",
     "answer": r"(survey)?(answer|response)(text|value)?",
@@ -53,6 +54,14 @@ def take_places(sniffer: "SourceSniffer") -> None:
         found["screen_time"] = spent
     for part, column in found.items():
         sniffer.assign(part, column, "by its name")
+    alike = {} if "screen_time" in found else {"screen_time": named("seconds", sniffer)}
+    if not are_places:
+        alike |= {"latitude": latitude, "longitude": longitude}
+    if told := [f'{part} = "{column}"' for part, column in alike.items() if column]:
+        sniffer.found.doubts.append(
+            f'kind = "app" reads places in degrees and times on screen; if these are such, set it, and '
+            f"under columns {', '.join(told)}."
+        )
     if not found:
         return
     sniffer.found.raw["kind"] = "app"
@@ -79,7 +88,7 @@ def take_anonymous(sniffer: "SourceSniffer") -> None:
 
 
 def _are_numbers(sniffer: "SourceSniffer", *columns: str) -> bool:
-    return all(sniffer.looks[column].is_number for column in columns)
+    return all(sniffer.looks[column].is_amount for column in columns)
 
 
 def as_dated_facts(sniffer: "SourceSniffer") -> "Sniffed | None":

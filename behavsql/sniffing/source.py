@@ -23,7 +23,7 @@ SAMPLE_ROWS = 20_000
 MOST_WORDS = 50
 MOST_TYPES = 100  # more different values than this in a sample are no event types
 MOST_FACTS = 20
-AMOUNTS = ("value", "price", "quantity")
+AMOUNTS = ("value", "price", "quantity", "latitude", "longitude", "screen_time")
 
 
 class SourceSniffer:
@@ -93,6 +93,7 @@ class SourceSniffer:
         if has_user and has_time:
             beside.take_anonymous(self)
             beside.take_places(self)
+            self._decimal()
         self.found.raw["columns"] = self.columns
         self.found.unused = [name for name in self.types if name not in self.used]
         if has_user and has_time:
@@ -216,7 +217,6 @@ class SourceSniffer:
         if "price" in self.given or "value" not in self.columns:
             self.take("price", "price", lambda look: look.is_amount)
         self.take("quantity", "quantity", lambda look: look.is_amount)
-        self._decimal()
 
     def _check_amounts(self) -> None:
         """Refuse an option that names a column without numbers."""

@@ -1,9 +1,9 @@
 -- purpose: how many rows each source had: read, not readable, withheld, and used in the end
 -- grain:   source
 -- inputs:  raw.lines, raw.withheld, raw.sources, raw.items, raw.users, raw.consents,
---          staging.unused_facts, staging.unused_consents, staging.events
+--          staging.unused_facts, staging.unused_consents, staging.events, raw.events
 -- scope:   global
--- version: 1
+-- version: 2
 with
 
 -- What each source tells of each item or user, at one moment.
@@ -24,6 +24,15 @@ told as (
     select source from raw.consents
     except all
     select source from staging.unused_consents
+),
+
+unread as (
+    select
+        source,
+        count(*) filter (where is_place_unread) as count_unread_places,
+        count(*) filter (where is_screen_time_unread) as count_unread_screen_times,
+    from raw.events
+    group by source
 )
 
 select
@@ -37,6 +46,10 @@ select
     (select count(*) from staging.events as events where events.source = sources.source)
         + (select count(*) from facts where facts.source = sources.source)
         + (select count(*) from told where told.source = sources.source) as count_kept,
+    -- The events are kept, without them.
+    coalesce(any_value(unread.count_unread_places), 0) as count_unread_places,
+    coalesce(any_value(unread.count_unread_screen_times), 0) as count_unread_screen_times,
 from raw.sources as sources
+left join unread on unread.source = sources.source
 group by sources.source
 order by sources.source
