@@ -18,6 +18,7 @@ from behavsql import (
 from behavsql.appending import NotAppendable
 from behavsql.plan import records
 from behavsql.plan.steps import Step, own_parts
+from behavsql.privacy import entering
 from behavsql.quoting import identifier
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def present(run: "Run", step: Step) -> int:
 
 def remember(run: "Run", step: Step) -> int:
     """Add the scores of now to the history, and judge those whose time has come; how many."""
-    score_history.add(run.con)
+    score_history.add(run.con, entering.kept_since(run.con, run.config))
     transform.set_params(run.con, plan.all_params(run.con, run.config))
     return outcomes.judge(run.con, run.catalog, tasks.scored(run.con))
 

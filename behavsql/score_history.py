@@ -2,9 +2,11 @@
 
 Rows are only ever added: one for a user and task whenever the score, the moment it is for or the
 model that gave it is not that of the newest row. It outlives builds from nothing and rollbacks.
-Rows go only with their user, once no source knows that user any more.
+Rows go with their user, once no source knows that user any more, and with the days that
+`retention_days` keeps: a score tells of what was done before its moment.
 """
 
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -19,9 +21,14 @@ COLUMNS = ("task", "user_id", "score", "as_of", "model", "model_version", "score
 _COMMENT = "every score ever published: a row where the score, its moment or its model changed"
 
 
-def add(con: duckdb.DuckDBPyConnection) -> int:
-    """Add what `predictions.scored` says that the history does not say last; how many rows."""
+def add(con: duckdb.DuckDBPyConnection, since: datetime | None = None) -> int:
+    """Add what `predictions.scored` says that the history does not say last; how many rows.
+
+    since: the beginning of the first day that is kept; None: all are.
+    """
     _prepare(con)
+    if since:
+        con.execute("delete from predictions.history where as_of < ?", [since])
     gone = con.execute(
         "select 1 from predictions.history anti join staging.users using (user_id) limit 1"
     ).fetchall()

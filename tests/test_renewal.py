@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from conftest import Heard, stage
 
-from behavsql import config
+from behavsql import config, score_history
 from behavsql.database_file import reading
 from behavsql.errors import ConfigError
 from behavsql.input import landing
@@ -126,6 +126,21 @@ def test_events_that_grew_too_old_are_in_no_file(tmp_path):
     for word in ("day-000-was", "day-010-was", "day-028-was", "an-old-one"):
         assert held(made.warehouse, word) == []
     assert held(made.warehouse, "day-029-was") and held(made.warehouse, "a-new-one")
+
+
+def test_scores_of_days_that_are_not_kept_leave_the_history():
+    with duckdb.connect() as con:
+        con.execute("create schema predictions; create schema staging; "
+                    "create table staging.users as select 7 as user_id")  # fmt: skip
+        for day in (1, 20, 40):
+            con.execute(
+                "create or replace table predictions.scored as select 'purchase' as task, 7 as user_id, "
+                "0.5 as score, timestamp '2024-01-01' + to_days(?) as as_of, 'mlp' as model, "
+                "1 as model_version, timestamp '2024-03-01' as scored_at", [day]
+            )  # fmt: skip
+            score_history.add(con, datetime(2024, 1, 15) if day == 40 else None)
+        kept = con.execute("select as_of from predictions.history order by 1").fetchall()
+    assert kept == [(datetime(2024, 1, 21),), (datetime(2024, 2, 10),)]
 
 
 @pytest.mark.slow
