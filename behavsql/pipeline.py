@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from behavsql import inbox, learned, plan, rollback, transform, tuning
 from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.database_file import open_file
-from behavsql.errors import ConfigError, nearest
+from behavsql.errors import ConfigError, WarehouseError, nearest
 from behavsql.input import landing, sources
 from behavsql.models import MODELS, REFERENCES, model_class
 from behavsql.plan import records
@@ -164,10 +164,13 @@ def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -
     lost = asked | warehouse.lost() | inbox.news(inbox.waiting(warehouse))
     config = inbox.joined(config)
     history = History(lost=lost)
-    if warehouse.build.exists() and not full:
-        with open_file(warehouse.build, read_only=True) as con:
-            history = records.read(con, lost)
+    with suppress(*([WarehouseError] if full else [])):  # what cannot be read is begun anew
+        if warehouse.build.exists():
+            with open_file(warehouse.build, read_only=True) as con:
+                history = records.read(con, lost)
     steps = plan.make_plan(catalog, config, history, select, full)
+    if full:
+        steps = plan.without_skipped(steps, plan.make_plan(catalog, config, history), history)
     if any(step.verb == "ingest" and step.reason for step in steps):
         with duckdb.connect() as con:
             limit(con, config)
@@ -246,7 +249,7 @@ def update(
         if found.why_whole:
             progress.say(f"  everything is brought up to date: {found.why_whole}")
         else:
-            changes = Update(con, catalog, found.news)
+            changes = Update(con, catalog, found.news, history.names)
             steps = found.steps
         run = Run(con, catalog, config, warehouse, progress, update=changes)
         ran = tuple(run.carry_out(steps, lost))

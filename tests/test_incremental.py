@@ -120,7 +120,9 @@ def test_only_what_changed_is_built_again(made, rows):
     assert {"raw", "staging", "sessions", "cutoffs", "features", "train"} <= _schemas(steps)
 
     # `full` would run all of it again, whatever changed.
-    assert set(first.steps) <= set(_due(_with(wider, seed=8), full=True))
+    planned = set(_due(_with(wider, seed=8), full=True))
+    assert set(first.steps) <= planned
+    assert not {"labels.dropout", "train dropout"} & planned, "no event of the data tells of it"
     assert rows(
         first.path, "select count(*), count(*) filter (where status <> 'done') from meta.runs"
     ) == [(4, 0)]

@@ -7,6 +7,7 @@ when its turn comes.
 """
 
 import fnmatch
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -63,6 +64,22 @@ def make_plan(
     return judged if chosen is None else _only(judged, chosen)
 
 
+def without_skipped(steps: list[Step], usual: list[Step], history: History) -> list[Step]:
+    """A plan of everything without what is of tasks that will be skipped again, as far as is known.
+
+    usual: the plan of a build that is not full. Nothing is known where the events may be others.
+    """
+    above = itertools.takewhile(lambda step: step.verb != "resolve", usual)
+    if any(step.reason for step in above):
+        return steps
+    resolve = next(step for step in usual if step.verb == "resolve")
+    skipped = _stay_skipped(resolve, history)
+    return [
+        replace(step, reason=None) if _is_of_task(step) and step.task in skipped else step
+        for step in steps
+    ]
+
+
 def cause(step: Step, history: History) -> Cause | None:
     """Why a step must run, as far as what is there now tells; None if it is up to date."""
     old = history.records.get(step.name)
@@ -117,11 +134,10 @@ def _judged(steps: list[Step], history: History, forced: Mapping[str, str]) -> l
         above = next((roots[name] for name in step.parents if name in roots), None)
         if step.verb == "resolve" and not above and step.name not in forced:
             skipped = _stay_skipped(step, history)
-        is_of_task = step.verb in OF_MODELS or step.name.startswith("labels.")
         is_certain = True
         if step.name in forced:
             found = Cause(forced[step.name], step.name)
-        elif is_of_task and step.task in skipped:
+        elif _is_of_task(step) and step.task in skipped:
             found = None
         elif found := _own_cause(step, history):
             pass
@@ -150,8 +166,11 @@ def _stay_skipped(resolve: Step, history: History) -> frozenset[str]:
 def _own_cause(step: Step, history: History) -> Cause | None:
     """As `cause`, but nothing is missing of a task that was refused, or skipped for its events."""
     closed = history.skipped if step.verb == "sql" else history.skipped | history.refused
-    is_of_task = step.verb in OF_MODELS or step.name.startswith("labels.")
-    return None if is_of_task and step.task in closed else cause(step, history)
+    return None if _is_of_task(step) and step.task in closed else cause(step, history)
+
+
+def _is_of_task(step: Step) -> bool:
+    return step.verb in OF_MODELS or step.name.startswith("labels.")
 
 
 def _selected(steps: list[Step], select: Iterable[str]) -> set[str] | None:
