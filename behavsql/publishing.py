@@ -34,6 +34,7 @@ from behavsql.database_file import (
     PRIVATE,
     DamagedError,
     aside_name,
+    copy_file,
     keeping_writers_out,
     open_file,
     sync,
@@ -68,7 +69,7 @@ def put(
     candidate = warehouse.work / "candidate.duckdb"
     for leftover in (candidate, _log(candidate)):
         leftover.unlink(missing_ok=True)
-    shutil.copyfile(source, candidate)
+    copy_file(source, candidate)
     if source.parent == warehouse.versions:
         score_history.bring_forward(candidate, warehouse)
     _prove(candidate, limits)

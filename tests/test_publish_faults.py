@@ -22,7 +22,8 @@ from behavsql.database_file import reading
 from behavsql.errors import BehavsqlError
 from behavsql.warehouse import KEPT_VERSIONS, Warehouse
 
-SYSTEM = ("open", "fsync", "replace", "link", "unlink", "rename", "chmod", "utime", "close")
+SYSTEM = ("open", "fsync", "replace", "link", "unlink", "rename", "chmod", "utime", "close",
+          "copy_file_range")  # fmt: skip
 COPIES = ("copyfile", "copy2")
 # Publishes in forked processes, each killed before one more call than the one before it.
 KILLED = """
@@ -182,7 +183,7 @@ def called(template: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
     warehouse = _copy(template, tmp_path_factory.mktemp("called") / "warehouse")
     found = published_with(warehouse.folder, {})
     assert _version(warehouse.published) == 4
-    assert {"os.replace", "os.fsync", "os.link", "shutil.copyfile", "duckdb.connect"} <= set(found)
+    assert {"os.replace", "os.fsync", "os.link", "os.copy_file_range", "duckdb.connect"} <= set(found)
     assert len(found) > 40
     return found
 
@@ -249,7 +250,7 @@ def test_a_process_killed_before_any_call_leaves_the_old_version_or_the_new_one(
 
 def test_a_clock_that_jumps_mixes_no_versions_up(template, tmp_path, monkeypatch):
     """Ten years ahead, twenty back, and right again: versions stay in the order of their builds."""
-    warehouse, copy = _copy(template, tmp_path / "warehouse"), shutil.copyfile
+    warehouse, copy = _copy(template, tmp_path / "warehouse"), publishing.copy_file
     for run, years in enumerate((10, -20, 0, -30), 4):
         with warehouse.locked(), monkeypatch.context() as patch:
             now = time.time() + years * 365 * 86_400
@@ -258,7 +259,7 @@ def test_a_clock_that_jumps_mixes_no_versions_up(template, tmp_path, monkeypatch
                 copy(source, to)
                 os.utime(to, (now, now))
 
-            patch.setattr(shutil, "copyfile", copied)
+            patch.setattr(publishing, "copy_file", copied)
             warehouse.build.unlink()
             _database(warehouse.build, run)
             publishing.put(warehouse, warehouse.build, "0640")
