@@ -25,7 +25,7 @@ from behavsql.errors import ConfigError, WarehouseError
 from behavsql.models import MODEL_SETS
 from behavsql.pipeline import build, score, update, update_dry_run
 from behavsql.progress import Progress
-from behavsql.updating import reading
+from behavsql.updating import past
 from behavsql.warehouse import Warehouse, connect
 
 # Of whom the even ones buy every third day, which any model learns, and the odd ones never.
@@ -75,6 +75,7 @@ def asked(made: config.Config, query: str) -> list[tuple]:
 SCORES = (
     "select task, user_id, score, as_of, model, model_version from predictions.scored order by all"
 )
+SEGMENTS = "from report.segments order by all"
 HISTORY = (
     "select task, user_id, score, as_of, model, model_version from predictions.history order by all"
 )
@@ -83,14 +84,34 @@ HISTORY = (
 def test_it_says_what_score_would_at_the_cost_of_the_new_rows(made, tmp_path):
     BOUGHT.write_parquet(made.folder / "day2.parquet")
     before = asked(made, SCORES)
-    whole = shop(Path(shutil.copytree(made.folder, tmp_path / "whole", copy_function=shutil.copy2)))
+    steps = _as_score_does(made, tmp_path / "whole")
+    assert not [step for step in steps if step.startswith("train")]
+    assert asked(made, SCORES) != before
+    assert not {*steps} & {"report.segments", "report.slices"}, "the questions are of days before"
+    assert update(made, progress=QUIET).steps == (), "there is nothing new"
+
+
+def test_late_events_change_what_is_told_of_past_questions(made, tmp_path):
+    """Three weeks late: the test questions' users had bought by then, and more than was thought."""
+    late = BOUGHT.with_columns(pl.col("at") - pl.duration(days=21), price=pl.lit(90.0))
+    late.write_parquet(made.folder / "day2.parquet")
+    before = asked(made, SEGMENTS)
+    settings = made.settings.model_copy(update={"late_days": 40})
+    steps = _as_score_does(made.model_copy(update={"settings": settings}), tmp_path / "whole")
+    assert {"report.segments", "report.slices"} <= {*steps}
+    assert asked(made, SEGMENTS) != before
+
+
+def _as_score_does(made: config.Config, folder: Path) -> tuple[str, ...]:
+    """The steps of an update, after which scores and reports are those of a score of a copy."""
+    whole = copied(made, folder)
     heard = Heard()
     steps = update(made, progress=heard).steps
     assert not [line for line in heard.lines if "everything" in line]
     score(whole, progress=QUIET)
-    assert not [step for step in steps if step.startswith("train")]
-    assert asked(made, SCORES) == asked(whole, SCORES) != before
-    assert update(made, progress=QUIET).steps == (), "there is nothing new"
+    for query in (SCORES, SEGMENTS, "from report.slices order by all", "from report.lift order by all"):
+        assert asked(made, query) == asked(whole, query)
+    return steps
 
 
 def test_only_users_whose_features_changed_are_scored_and_enter_the_history(made):
@@ -307,9 +328,9 @@ def test_an_update_that_was_killed_is_finished_by_the_next(made, scored, place):
 
 
 def test_reports_of_past_questions_are_known_by_their_queries():
-    past = {file.name for file in shipped().files.values() if reading.is_of_past(file)}
-    assert past >= {"calibration", "confusion", "lift", "slices", "stability", "thresholds"}
-    assert not past & {"score_drift", "signals", "scored", "leaderboard"}
+    found = {file.name for file in shipped().files.values() if past.is_of_past(file)}
+    assert found >= {"calibration", "confusion", "lift", "slices", "stability", "thresholds"}
+    assert not found & {"score_drift", "signals", "scored", "leaderboard"}
 
 
 @pytest.mark.parametrize(("query", "is_past"), [
@@ -327,7 +348,42 @@ def test_reports_of_past_questions_are_known_by_their_queries():
 def test_a_report_is_of_the_past_if_each_of_its_reads_is(query, is_past):
     with duckdb.connect() as con:
         tree = sql_tree.parse_select(con, query, "x.sql")
-    assert reading.is_of_past(replace(shipped().files["report.lift"], tree=tree)) == is_past
+    assert past.is_of_past(replace(shipped().files["report.lift"], tree=tree)) == is_past
+
+
+OF_USERS = {"cutoffs.known_days", "sessions.user_totals", "features.categories"}
+QUESTIONS = "select s.user_id, s.cutoff_at from models.scores s where s.split = 'test'"
+
+
+@pytest.mark.parametrize(("query", "looks"), [
+    (QUESTIONS, {}),
+    ("select 1 from models.scores s inner join cutoffs.known_days k on k.user_id = s.user_id "
+     "and k.cutoff_at = s.cutoff_at where s.split = 'test'", {"cutoffs.known_days": "cutoff_at"}),
+    ("select 1 from models.scores s inner join sessions.user_totals t on t.user_id = s.user_id "
+     "and s.cutoff_at >= t.day_at where s.split = 'test'", {"sessions.user_totals": "day_at"}),
+    (f"with q as ({QUESTIONS}) select 1 from q inner join sessions.user_totals t "
+     "on t.user_id = q.user_id and t.day_at < q.cutoff_at", {"sessions.user_totals": "day_at"}),
+    # Days up to another moment, any day, users who have none, an outer join, a query of its own.
+    ("select 1 from models.scores s inner join sessions.user_totals t on t.user_id = s.user_id "
+     "and t.day_at <= s.seen_until where s.split = 'test'", None),
+    ("select 1 from models.scores s inner join sessions.user_totals t on t.user_id = s.user_id "
+     "where s.split = 'test'", None),
+    ("select 1 from models.scores s left join sessions.user_totals t on t.user_id = s.user_id "
+     "and t.day_at <= s.cutoff_at where s.split = 'test'", None),
+    (f"with q as ({QUESTIONS}), d as (select user_id, max(day_at) as cutoff_at from sessions.user_totals "
+     "group by user_id) select 1 from q inner join d on d.user_id = q.user_id", None),
+    (f"with q as ({QUESTIONS}), c as (select k.cutoff_at, q.user_id from q inner join cutoffs.splits k "
+     "on k.task = q.task) select 1 from c inner join sessions.user_totals t on t.day_at <= c.cutoff_at", None),
+    (f"{QUESTIONS} and s.user_id in (select user_id from sessions.user_totals)", None),
+])  # fmt: skip
+def test_a_report_looks_at_users_up_to_the_cutoff_of_each_question_or_it_is_made_anew(query, looks):
+    with duckdb.connect() as con:
+        assert past.looks_at(sql_tree.parse_select(con, query, "x.sql"), OF_USERS) == looks
+
+
+def test_what_is_told_of_the_test_questions_ends_with_their_cutoffs():
+    tree = shipped().files["report.segments"].tree
+    assert {*past.looks_at(tree, OF_USERS)} == OF_USERS
 
 
 # Databases

@@ -90,7 +90,7 @@ def advance(made: Config, by_update: bool) -> str:
             known = updates.named(made, ())
             found = updates.find(con, made, steps, history, known)
             steps, why = found.steps, found.why_whole
-            update = None if why else Update(con, catalog, found.news)
+            update = None if why else Update(con, catalog, found.news, history.names)
         last = next(at for at, step in enumerate(steps) if step.name == "features.matrix")
         steps = [replace(step, reason=None) if at > last else step for at, step in enumerate(steps)]
         transform.prepare(con, catalog)

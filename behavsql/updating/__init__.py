@@ -14,7 +14,7 @@ touches. Small common tables are always made anew whole.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import duckdb
 
@@ -31,17 +31,17 @@ from behavsql.plan.records import Record
 from behavsql.plan.steps import BEFORE_MODELS, Step
 from behavsql.quoting import identifier
 from behavsql.tasks import Task
-from behavsql.updating import matrix, reading
+from behavsql.updating import matrix, standing
+from behavsql.updating.past import CATEGORIES, Past
 from behavsql.updating.reach import NONE, WINDOWS, Reach
 from behavsql.updating.reading import CUTOFF
 from behavsql.updating.scratch import USERS, Cutoffs, Scratch, at, replace_rows
+from behavsql.updating.standing import META, REPORT
 
-REPORT = 7  # the stage of the reports
 RAW_COMMON = (
     "raw.sources", "raw.bots", "raw.types", "raw.not_products", "raw.lines", "raw.clock",
     "raw.withheld",
 )  # fmt: skip
-META = ("meta.clock", "meta.tasks")
 # Common tables whose rows belong to raw rows, and so to users: those of touched users are replaced.
 BY_RAW_ROW = {"staging.repeats", "staging.rejected"}
 
@@ -49,11 +49,18 @@ BY_RAW_ROW = {"staging.repeats", "staging.rejected"}
 class Update:
     """What a run has found to be touched so far, and how each step makes that anew."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, catalog: Catalog, news: Arrivals) -> None:
-        self.con, self.catalog, self.news = con, catalog, news
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, catalog: Catalog, news: Arrivals,
+        names: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        """names: what the results are called before the run."""
+        self.con, self.catalog, self.news, self.names = con, catalog, news, dict(names)
         self.is_reshaped = self.is_all_scored = False  # see matrix.Remade
         self.scratch = Scratch(con, catalog)
         self.reach = Reach(con, self.scratch)
+        reports = [file for file in catalog.files.values() if file.stage_number == REPORT]
+        of_users = {file.table for file in catalog.files.values() if file.scope == "user"}
+        self.past = Past(con, reports, {*of_users, CATEGORIES})
         self.changed: set[str] = set()  # results that are not what they were
         self.are_tasks_same = True  # whether those that are asked have the windows they had
 
@@ -107,6 +114,10 @@ class Update:
             differ = self._differ(file.table, part, made)
             if differ:
                 parts[f"{at(made)}"] = part
+        if self.past.is_watched(file.table):
+            mine, name = next(iter(parts.items())), identifier(*file.table.split("."))
+            self.past.compare(file.table, f"{name} where {mine[0]}", identifier(mine[1]))
+            self.past.note(file.table, differ)
         replace_rows(self.con, file.table, parts)
         self.reach.cutoffs[file.table] = differ
         self.changed.add(file.table)
@@ -141,6 +152,7 @@ class Update:
         was = self.con.execute(f"describe from {old}").fetchall()
         is_same_shape = was == self.con.execute(f"describe from {new}").fetchall()
         key = CUTOFF if CUTOFF in self.scratch.columns(file.table) else "user_id"
+        self.past.note(file.table, [datetime.min])  # or so early as it may be
         told = f"select {key}, count(*), sum(hash(*columns(*))) from {{}} group by {key}"
         if not is_same_shape:
             told = f"select {key}, random() from {{}} group by {key}"
@@ -206,26 +218,8 @@ class Update:
         return {name: new if moved else was for name, was in kept.items()}
 
     def stands(self, step: Step, old: Record, names: Mapping[str, str]) -> bool:
-        """Whether what a step made before stands, though something it reads is another by now.
-
-        The live views show what tables hold; some reports are of past questions, whose answers stay.
-        """
-        if not self.are_tasks_same:
-            return False
-        if step.verb == "live" and not self.is_reshaped:
-            passed = ("features.matrix", *META)
-        elif step.file is None or step.file.stage_number != REPORT:
-            return False
-        elif reading.is_of_past(step.file):
-            passed = ("models[", *META)
-        elif step.file.inputs == ("meta.tasks",) and "meta.tasks" not in self.reach.diffs:
-            passed = META  # which is compared as a whole, with the clock
-        else:
-            return False
-        return old.parts == step.parts and all(
-            old.inputs.get(name) == names.get(name)
-            for name in step.reads if not name.startswith(passed)
-        )  # fmt: skip
+        """Whether what a step made before stands, though something it reads is another by now."""
+        return standing.stands(self, step, old, names)
 
     # Steps that are no SQL files
 
@@ -279,7 +273,7 @@ class Update:
     def matrix(self, tasks: list[Task]) -> int:
         """Bring features.matrix and features.latest up to date; the rows of the matrix."""
         self.changed.add("features.matrix")
-        remade = matrix.bring_up_to_date(self.con, self.catalog, tasks, self.reach)
+        remade = matrix.bring_up_to_date(self.con, self.catalog, tasks, self.reach, self.past)
         self.is_reshaped, self.is_all_scored = remade.is_reshaped, remade.is_all_scored
         return self.con.execute("select count(*) from features.matrix").fetchall()[0][0]
 

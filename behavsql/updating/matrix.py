@@ -1,6 +1,9 @@
 """`features.matrix` and `features.latest` after an update: the rows of touched users and cutoffs anew."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 
@@ -8,6 +11,7 @@ from behavsql import generated
 from behavsql.catalog import Catalog
 from behavsql.quoting import identifier
 from behavsql.tasks import Task
+from behavsql.updating.past import CATEGORIES, Past
 from behavsql.updating.reach import NONE, Reach
 from behavsql.updating.scratch import USERS, Cutoffs, at, replace_rows
 
@@ -23,7 +27,7 @@ class Remade:
 
 
 def bring_up_to_date(
-    con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task], reach: Reach
+    con: duckdb.DuckDBPyConnection, catalog: Catalog, tasks: list[Task], reach: Reach, past: Past
 ) -> Remade:
     """Replace what is touched; all of it, if a feature or a task came or went."""
     scalars, _ = generated.feature_columns(con, catalog)
@@ -44,7 +48,9 @@ def bring_up_to_date(
         name = f"matrix {position}"
         con.execute(f"create or replace temp table {identifier(name)} as {rows}")
         parts[gone] = name
-    replace_rows(con, "features.matrix", parts)
+    with _compared(con, past):
+        replace_rows(con, "features.matrix", parts)
+    past.note(CATEGORIES, cutoffs)
     as_of = con.execute("select as_of from meta.clock").fetchall()[0][0]
     if as_of in cutoffs:
         generated.build_latest(con)
@@ -55,6 +61,23 @@ def bring_up_to_date(
         )
         replace_rows(con, "features.latest", {TOUCHED: "latest"})
     return Remade(is_reshaped=False, is_all_scored=as_of in cutoffs)
+
+
+@contextmanager
+def _compared(con: duckdb.DuckDBPyConnection, past: Past) -> Iterator[None]:
+    """Tell `past` what becomes other words of touched users."""
+    is_there = con.execute(
+        "select 1 from duckdb_views() where database_name = current_database() "
+        "and schema_name || '.' || view_name = ?", [CATEGORIES]
+    ).fetchall()  # fmt: skip
+    if not is_there or not past.is_watched(CATEGORIES):
+        past.note(CATEGORIES, [] if is_there else [datetime.min])
+        yield
+        return
+    rows = f"{CATEGORIES} where {TOUCHED}"
+    con.execute(f"create or replace temp table \"old categories\" as from {rows}")
+    yield
+    past.compare(CATEGORIES, '"old categories"', rows)
 
 
 def _cutoffs(

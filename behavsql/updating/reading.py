@@ -8,9 +8,8 @@ not tell, the answer is the cautious one, and the file is made anew as a whole.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from behavsql.catalog.sql_file import SqlFile
 from behavsql.catalog.sql_scope import check_user_scope
-from behavsql.catalog.sql_tree import USER, Node, ctes, everything, queries, split, string
+from behavsql.catalog.sql_tree import USER, Node, ctes, everything, queries, split
 
 CUTOFF = "cutoff_at"
 
@@ -30,7 +29,7 @@ def is_apart_by_cutoff(tree: Node, carrying: Collection[str], aggregates: Collec
     The check for users, asked of cutoffs: all other tables are the same for every cutoff. And what
     comes out as `cutoff_at` must be what went in under that name.
     """
-    if not _is_carried(tree, CUTOFF):
+    if not is_carried(tree, CUTOFF):
         return False
     swapped = _swapped(tree)
     common = _base_tables(tree) - set(carrying)
@@ -42,7 +41,7 @@ def columns_read(tree: Node, table: str, columns: Collection[str]) -> list[str]:
     named: set[str] = set()
     for query, _ in queries(tree, {}):
         source = query["from_table"] if query["type"] == "SELECT_NODE" else {}
-        aliases = {alias for alias, path in _direct(source) if path == table}
+        aliases = {alias for alias, name in direct(source) if name == table}
         if not aliases:
             continue
         aliases |= {table.partition(".")[2]}
@@ -60,65 +59,18 @@ def columns_read(tree: Node, table: str, columns: Collection[str]) -> list[str]:
     return [name for name in columns if name.lower() in named]
 
 
-def is_of_past(file: SqlFile) -> bool:
-    """Whether all that a file reads of the scores is about questions of the past, which stay answered.
-
-    Of the models themselves it must not look at when they spoke last.
-    """
-    tree, selects = file.tree, 0
-    for query, _ in queries(tree, {}):
-        source = query["from_table"] if query["type"] == "SELECT_NODE" else {}
-        aliases = {path: alias for alias, path in _direct(source)}
-        if "models.models" in aliases and _has_star(query, aliases["models.models"]):
-            return False
-        if "models.scores" in aliases:
-            selects += 1
-            if not any(map(_is_past, _conjuncts(query["where_clause"]))):
-                return False
-    nodes = everything(tree)
-    read = [node for node in nodes if node.get("type") == "BASE_TABLE"]
-    names = {
-        node["column_names"][-1].lower() for node in nodes if node.get("class") == "COLUMN_REF"
-    }
-    return 0 < selects == sum(_path(node) == "models.scores" for node in read) and (
-        "scored_at" not in names
-    )
-
-
-def _has_star(query: Node, alias: str) -> bool:
-    stars = [node for node in split(query)[0] if node.get("class") == "STAR"]
-    return any((node.get("relation_name") or "").lower() in ("", alias) for node in stars)
-
-
-def _conjuncts(condition: Node | None) -> list[Node]:
-    """The parts of a condition that must all hold."""
-    if condition and condition.get("type") == "CONJUNCTION_AND":
-        return [part for child in condition["children"] for part in _conjuncts(child)]
-    return [condition] if condition else []
-
-
-def _is_past(condition: Node) -> bool:
-    """Whether a condition demands of `split` to be valid or test."""
-    parts = condition.get("children") or [condition.get("left"), condition.get("right")]
-    if condition.get("type") not in ("COMPARE_EQUAL", "COMPARE_IN") or not all(parts):
-        return False
-    column, *values = parts
-    is_split = column.get("class") == "COLUMN_REF" and column["column_names"][-1].lower() == "split"
-    return is_split and {string(value) for value in values} <= {"valid", "test"}
-
-
 def keys(tree: Node, table: str) -> list[list[Key]] | None:
     """The equalities of each join with a table of all users; None where it is read otherwise too."""
     found: list[list[Key]] = []
     mentions = sum(
-        _path(node) == table for node in everything(tree) if node.get("type") == "BASE_TABLE"
+        path(node) == table for node in everything(tree) if node.get("type") == "BASE_TABLE"
     )
     for node in everything(tree):
         if node.get("type") != "JOIN":
             continue
         for side in ("left", "right"):
             base = node[side]
-            if base["type"] == "BASE_TABLE" and _path(base) == table:
+            if base["type"] == "BASE_TABLE" and path(base) == table:
                 alias = (base.get("alias") or table.partition(".")[2]).lower()
                 found.append(list(_equalities(node.get("condition"), alias, tree)))
     return found if len(found) == mentions and all(found) else None
@@ -140,7 +92,7 @@ def _equalities(condition: Node | None, alias: str, tree: Node) -> Iterator[Key]
         refs = [node for node in everything(theirs) if node.get("class") == "COLUMN_REF"]
         names = frozenset(node["column_names"][-1].lower() for node in refs)
         is_other = refs and all(node["column_names"][0].lower() != alias for node in refs)
-        if is_other and all(_is_carried(tree, name) for name in names):
+        if is_other and all(is_carried(tree, name) for name in names):
             yield Key(mine["column_names"][-1], bare(theirs), names)
 
 
@@ -156,7 +108,7 @@ def bare(part: object) -> object:
     return node
 
 
-def _is_carried(tree: Node, column: str) -> bool:
+def is_carried(tree: Node, column: str) -> bool:
     """Whether whatever comes out of a query of the tree under this name is the column itself."""
     for query, _ in queries(tree, {}):
         for item in query.get("select_list") or ():
@@ -181,21 +133,24 @@ def _swapped(part: object) -> object:
 
 
 def _base_tables(tree: Node) -> set[str]:
-    return {_path(node) for node in everything(tree) if node.get("type") == "BASE_TABLE"}
+    return {path(node) for node in everything(tree) if node.get("type") == "BASE_TABLE"}
 
 
-def _path(node: Node) -> str:
+def path(node: Node) -> str:
+    """The "schema.table" of a base table, in lower case."""
     return ".".join(part.lower() for part in node["qualified_name"]["path"])
 
 
-def _direct(source: Node) -> Iterator[tuple[str, str]]:
+def direct(source: Node) -> Iterator[tuple[str, str]]:
     """(alias, "schema.table") of the base tables of a FROM clause."""
     if source.get("type") == "JOIN":
-        yield from _direct(source["left"])
-        yield from _direct(source["right"])
+        yield from direct(source["left"])
+        yield from direct(source["right"])
     elif source.get("type") == "BASE_TABLE":
-        path = _path(source)
-        yield (source.get("alias") or path.rpartition(".")[2]).lower(), path
+        name = path(source)
+        yield (source.get("alias") or name.rpartition(".")[2]).lower(), name
 
 
-__all__ = ["CUTOFF", "Key", "bare", "columns_read", "ctes", "is_apart_by_cutoff", "keys"]
+__all__ = [
+    "CUTOFF", "Key", "bare", "columns_read", "ctes", "direct", "is_apart_by_cutoff", "is_carried", "keys", "path",
+]

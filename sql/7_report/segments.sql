@@ -2,9 +2,10 @@
 -- grain:   task, user_id, cutoff_at, segment
 -- inputs:  models.scores, models.models, cutoffs.known_days, sessions.user_totals,
 --          features.categories
--- materialized: view
 -- scope:   global
--- version: 2
+-- version: 3
+-- What is looked at of a user ends with the question's cutoff: so an update, which learns of later
+-- days, lets these rows stand.
 with
 
 asked as (
@@ -13,7 +14,6 @@ asked as (
         scores.user_id,
         scores.cutoff_at,
         totals.count_sessions,
-        -- No macro: a view with one cannot be read where the file is attached.
         scores.cutoff_at - totals.last_event_at as silence,
         cast(totals.value as double) as value,
         -- Thirds of those who have bought anything yet.
@@ -29,6 +29,7 @@ asked as (
     inner join sessions.user_totals as totals
         on totals.user_id = known.user_id
         and totals.day_number = known.count_days
+        and totals.day_at <= known.cutoff_at
     where scores.split = 'test'
         and models.is_published
 ),
@@ -77,3 +78,4 @@ left join common
     and common.feature = categories.feature
     and common.category = categories.category
 where categories.feature in (select feature from common where common.task = categories.task)
+order by task, user_id, cutoff_at, segment
