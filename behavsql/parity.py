@@ -120,15 +120,17 @@ def compare_scores(
 
 
 def batches(
-    con: duckdb.DuckDBPyConnection, task: str, split: str, most: int = BATCH_ROWS
-) -> list[str]:
-    """Conditions on `asked` that cut a split's rows into pieces of about so many."""
+    con: duckdb.DuckDBPyConnection, task: str, split: str, most: int = BATCH_ROWS,
+    only: str = "true",
+) -> list[str]:  # fmt: skip
+    """Conditions on `asked` that cut a split's rows, those that are `only`, into pieces of about so many."""
     rows = con.execute(
-        "select count(*) from cutoffs.populations where task = ? and split = ?", [task, split]
-    ).fetchall()[0][0]
+        "select count(*) from cutoffs.populations as asked "
+        f"where task = ? and split = ? and {only}", [task, split]
+    ).fetchall()[0][0]  # fmt: skip
     parts = max(1, -(-rows // most))
     return [
-        f"asked.split = {literal(split)} and hash(asked.user_id, 2) % {parts} = {part}"
+        f"asked.split = {literal(split)} and hash(asked.user_id, 2) % {parts} = {part} and {only}"
         for part in range(parts)
     ]
 

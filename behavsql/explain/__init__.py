@@ -40,8 +40,9 @@ def explain_task(
     )
     most, rows = config.explain.reasons, 0
     words = sentence(groups.features, train) if most else ""
-    for piece in parity.batches(con, one.task, "latest", BATCH_ROWS) if most else ():
-        keys, table, score = explainer.rows(f"{piece} and asked.{anew}" if users else piece)
+    only = f"asked.{anew}" if users else "true"
+    for piece in parity.batches(con, one.task, "latest", BATCH_ROWS, only) if most else ():
+        keys, table, score = explainer.rows(piece)
         if len(table):
             told = explainer.explain(table, score)
             listed = reasons.frame(keys, table, told, groups.among(told.features), most)

@@ -99,14 +99,14 @@ class Scratch:
             conditions.append(at(cutoffs))
         if is_by_user:
             sign = "in" if cutoffs is None else "not in"
-            whose = f"user_id {sign} (from {identifier(USERS)})"
-            if table == "raw.events":  # of nobody's rows the new ones are to be told
-                whose = f"({whose} or (user_id is null and ({self.new_rows})))"
-            conditions.append(whose)
+            conditions.append(f"user_id {sign} (from {identifier(USERS)})")
         # Files refer to the rows of raw tables by their number.
         is_numbered = table.startswith("raw.") and table != "raw.events"
         columns = "rowid, *" if is_numbered else "*"
-        query = f"select {columns} from {identifier(*table.split('.'))} where {' and '.join(conditions)}"
+        rows = f"select {columns} from {identifier(*table.split('.'))} where "
+        query = rows + " and ".join(conditions)
+        if table == "raw.events":  # of nobody's rows the new ones are to be told
+            query += f" union all {rows}user_id is null and ({self.new_rows})"
         return self._make(table, cutoffs, query)
 
     def known(self, tables: Container[str], cutoffs: Cutoffs | None) -> dict[str, str]:

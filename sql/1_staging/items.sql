@@ -2,21 +2,28 @@
 -- grain:   item_id
 -- inputs:  raw.items, raw.events, staging.events, staging.unused_facts
 -- scope:   global
--- version: 4
+-- version: 5
 with
+
+-- Where the rows say nothing of their items, there is nothing to join.
+told as (
+    select raw_row, category, title,
+    from raw.events
+    where category is not null or title is not null
+),
 
 -- First seen, not most frequent: what is known at a cutoff must not change with later events.
 named as (
     select
         events.item_id,
-        arg_min(raw_events.category, (events.event_at, events.raw_row)) as category,
-        arg_min(raw_events.title, (events.event_at, events.raw_row)) as title,
-        min(case when raw_events.category is not null then events.event_at end)
+        arg_min(told.category, (events.event_at, events.raw_row)) as category,
+        arg_min(told.title, (events.event_at, events.raw_row)) as title,
+        min(case when told.category is not null then events.event_at end)
             as category_seen_at,
         min(events.event_at) as first_seen_at,
         count(*) as count_events,
     from staging.events as events
-    inner join raw.events as raw_events on raw_events.raw_row = events.raw_row
+    left join told on told.raw_row = events.raw_row
     where events.item_id is not null
     group by events.item_id
 ),

@@ -5,7 +5,7 @@
 -- check:   low <= expected_gain and expected_gain <= high
 -- check:   not is_recommended or score > 0
 -- scope:   global
--- version: 3
+-- version: 4
 -- Every rule is a line of `ruled`; another one belongs there, and into `reason`.
 with
 
@@ -37,8 +37,9 @@ ranked as (
         row_number() over (
             order by is_worth_it and is_below_cap desc, score desc, hash(user_id)
         ) as place,
-        -- A share of who may be acted upon: of who has agreed.
-        floor(getvariable('action_budget') * count(*) filter (is_agreed_to) over ())
+        -- A share of who may be acted upon: of who has agreed. (A count with a filter over all rows
+        -- would look at all rows for each of them.)
+        floor(getvariable('action_budget') * sum(cast(is_agreed_to as integer)) over ())
             as count_affordable,
     from ruled
 ),
