@@ -248,9 +248,9 @@ def update(
         changes = None
         if found.why_whole:
             progress.say(f"  everything is brought up to date: {found.why_whole}")
-        else:
-            changes = Update(con, catalog, found.news, history.names)
+        else:  # without new files, what a killed run left: whom it touched is not known any more
             steps = found.steps
+            changes = Update(con, catalog, found.news, history.names) if found.news.files else None
         run = Run(con, catalog, config, warehouse, progress, update=changes)
         ran = tuple(run.carry_out(steps, lost))
         seconds = time.perf_counter() - started

@@ -183,10 +183,9 @@ class Run:
             return False
         if not self.results.are_known(step, self.history.names):
             return False
-        if old:  # so that the next plan need not ask
-            # By the names of now: the models may have scored since this step was done.
-            results = {name: self.history.names[name] for name in old.results}
-            self._again(step, old, results)
+        # So that the next plan need not ask; by the names of now: the models may have scored since.
+        told = old.results if old else (f"models[{step.task}]", f"latest[{step.task}]")
+        self._again(step, old, {name: self.history.names[name] for name in told})
         return True
 
     def _run(self, step: Step, found: Cause) -> None:
@@ -256,9 +255,9 @@ class Run:
                 part for part in (why, ledger.told(self.con, step.name), line.note) if part
             )
 
-    def _again(self, step: Step, old: Record, results: dict[str, str]) -> None:
+    def _again(self, step: Step, old: Record | None, results: dict[str, str]) -> None:
         """Record what stays as it was made."""
-        was_cut_short = changes.TIME_BUDGET in (old.parts or {})
+        was_cut_short = changes.TIME_BUDGET in ((old and old.parts) or {})
         self._record(step, results, None, time.perf_counter(), was_cut_short)
 
     def _record(

@@ -91,6 +91,15 @@ def test_it_says_what_score_would_at_the_cost_of_the_new_rows(made, tmp_path):
     assert update(made, progress=QUIET).steps == (), "there is nothing new"
 
 
+def test_where_nothing_is_new_the_models_are_asked_once_whether_they_have_spoken(made):
+    for verb in (update, score, update, score):
+        before = asked(made, "select count(*) from meta.runs")
+        assert verb(made, progress=QUIET).steps == ()
+        assert asked(made, "select count(*) from meta.runs") == before
+    with Warehouse(made.warehouse).building(made) as con:
+        assert con.execute("select count(*) from meta.runs").fetchall() == [(2,)]
+
+
 def test_late_events_change_what_is_told_of_past_questions(made, tmp_path):
     """Three weeks late: the test questions' users had bought by then, and more than was thought."""
     late = BOUGHT.with_columns(pl.col("at") - pl.duration(days=21), price=pl.lit(90.0))
@@ -310,7 +319,7 @@ def scored(template, tmp_path_factory) -> config.Config:
 
 @pytest.mark.parametrize("place", [
     "raw.events", pytest.param("staging.rejected", marks=pytest.mark.slow), "features.matrix",
-    "publish",
+    pytest.param("explain purchase", marks=pytest.mark.slow), "publish",
 ])  # fmt: skip
 def test_an_update_that_was_killed_is_finished_by_the_next(made, scored, place):
     NEW.write_parquet(made.folder / "day2.parquet")

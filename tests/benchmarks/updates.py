@@ -83,8 +83,9 @@ def begun(chosen: argparse.Namespace, folder: Path) -> Path:
 
 
 def arrived(base: Path, folder: Path, next_day: bool) -> Path:
-    """A copy of a project in which the new events have come."""
-    shutil.copytree(base, folder, copy_function=shutil.copy2)
+    """A copy of a project, without its kept versions, in which the new events have come."""
+    older = shutil.ignore_patterns("1*.duckdb")
+    shutil.copytree(base, folder, copy_function=shutil.copy2, ignore=older)
     moved = "* replace (ts + interval '1 day' as ts)" if next_day else "*"
     with duckdb.connect() as con:
         con.execute(
