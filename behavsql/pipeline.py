@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +12,10 @@ from behavsql import inbox, learned, plan, rollback, transform, tuning
 from behavsql.catalog import Catalog
 from behavsql.config import Config
 from behavsql.database_file import open_file
-from behavsql.errors import ConfigError, WarehouseError, nearest
+from behavsql.errors import ConfigError, nearest
 from behavsql.input import landing, sources
 from behavsql.models import MODELS, REFERENCES, model_class
 from behavsql.plan import records
-from behavsql.plan.records import History
 from behavsql.plan.steps import Goal, Step
 from behavsql.privacy import archive, entering, register, renewal
 from behavsql.progress import Progress
@@ -163,11 +162,7 @@ def dry_run(config: Config, *, select: Iterable[str] = (), full: bool = False) -
     asked = landing.asked(config)
     lost = asked | warehouse.lost() | inbox.news(inbox.waiting(warehouse))
     config = inbox.joined(config)
-    history = History(lost=lost)
-    with suppress(*([WarehouseError] if full else [])):  # what cannot be read is begun anew
-        if warehouse.build.exists():
-            with open_file(warehouse.build, read_only=True) as con:
-                history = records.read(con, lost)
+    history = records.of_file(warehouse.build, lost, is_needed=not full)
     steps = plan.make_plan(catalog, config, history, select, full)
     if full:
         steps = plan.without_skipped(steps, plan.make_plan(catalog, config, history), history)

@@ -183,7 +183,9 @@ def called(template: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
     warehouse = _copy(template, tmp_path_factory.mktemp("called") / "warehouse")
     found = published_with(warehouse.folder, {})
     assert _version(warehouse.published) == 4
-    assert {"os.replace", "os.fsync", "os.link", "os.copy_file_range", "duckdb.connect"} <= set(found)
+    assert {"os.replace", "os.fsync", "os.link", "os.copy_file_range", "duckdb.connect"} <= set(
+        found
+    )
     assert len(found) > 40
     return found
 

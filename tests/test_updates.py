@@ -118,7 +118,12 @@ def _as_score_does(made: config.Config, folder: Path) -> tuple[str, ...]:
     steps = update(made, progress=heard).steps
     assert not [line for line in heard.lines if "everything" in line]
     score(whole, progress=QUIET)
-    for query in (SCORES, SEGMENTS, "from report.slices order by all", "from report.lift order by all"):
+    for query in (
+        SCORES,
+        SEGMENTS,
+        "from report.slices order by all",
+        "from report.lift order by all",
+    ):
         assert asked(made, query) == asked(whole, query)
     return steps
 

@@ -9,11 +9,14 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
 
 from behavsql import __version__
 from behavsql.config import Config
+from behavsql.database_file import open_file
+from behavsql.errors import WarehouseError
 from behavsql.plan.changes import Parts, digest
 
 _TABLES = """
@@ -109,6 +112,21 @@ def read(con: duckdb.DuckDBPyConnection, lost: Mapping[str, str] | None = None) 
     return History(
         records, _stopped(con, known), frozenset(closed[False]), frozenset(closed[True]), lost
     )
+
+
+def of_file(path: Path, lost: Mapping[str, str], *, is_needed: bool) -> History:
+    """The history of a build file; an empty one where there is none.
+
+    So too where it cannot be read, unless it `is_needed`: then a WarehouseError.
+    """
+    try:
+        if path.exists():
+            with open_file(path, read_only=True) as con:
+                return read(con, lost)
+    except WarehouseError:
+        if is_needed:
+            raise
+    return History(lost=lost)
 
 
 def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:

@@ -75,7 +75,7 @@ def _compared(con: duckdb.DuckDBPyConnection, past: Past) -> Iterator[None]:
         yield
         return
     rows = f"{CATEGORIES} where {TOUCHED}"
-    con.execute(f"create or replace temp table \"old categories\" as from {rows}")
+    con.execute(f'create or replace temp table "old categories" as from {rows}')
     yield
     past.compare(CATEGORIES, '"old categories"', rows)
 

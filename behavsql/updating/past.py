@@ -85,7 +85,9 @@ def is_of_past(file: SqlFile) -> bool:
                 return False
     nodes = everything(tree)
     read = [node for node in nodes if node.get("type") == "BASE_TABLE"]
-    names = {node["column_names"][-1].lower() for node in nodes if node.get("class") == "COLUMN_REF"}
+    names = {
+        node["column_names"][-1].lower() for node in nodes if node.get("class") == "COLUMN_REF"
+    }
     return 0 < selects == sum(path(node) == SCORES for node in read) and "scored_at" not in names
 
 

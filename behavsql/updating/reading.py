@@ -152,5 +152,14 @@ def direct(source: Node) -> Iterator[tuple[str, str]]:
 
 
 __all__ = [
-    "CUTOFF", "Key", "bare", "columns_read", "ctes", "direct", "is_apart_by_cutoff", "is_carried", "keys", "path",
+    "CUTOFF",
+    "Key",
+    "bare",
+    "columns_read",
+    "ctes",
+    "direct",
+    "is_apart_by_cutoff",
+    "is_carried",
+    "keys",
+    "path",
 ]

@@ -64,7 +64,10 @@ def split(events: Path, folder: Path, new: int) -> None:
             "where ts < timestamp '2090-01-01') order by ts"
         )
         count = con.execute("select count(*) from events").fetchall()[0][0]
-        for name, rows in (("clicks1", f"rowid < {count - new}"), ("new", f"rowid >= {count - new}")):
+        for name, rows in (
+            ("clicks1", f"rowid < {count - new}"),
+            ("new", f"rowid >= {count - new}"),
+        ):
             path = literal(str(folder / f"{name}.parquet"))
             con.execute(f"copy (from events where {rows}) to {path} (format parquet)")
     print(f"{count - new:,} events and {new:,} new ones", flush=True)
