@@ -9,7 +9,16 @@ from behavsql import ingest
 from behavsql.clock import tomorrow
 from behavsql.config import INBOX, Config
 from behavsql.errors import BehavsqlError, SourceError
-from behavsql.input import arrivals, bots, identities, loads, refused_lines, sources, weblogs
+from behavsql.input import (
+    arrivals,
+    bots,
+    identities,
+    loads,
+    refused_lines,
+    sources,
+    unread_lines,
+    weblogs,
+)
 from behavsql.input.arrivals import Arrivals
 from behavsql.input.mapping import day_zone, from_zone, in_zone
 from behavsql.input.sources import Scan
@@ -86,8 +95,7 @@ def _append_source(
     con.execute(
         "update raw.lines set source_row = source_row + ? where source = ?", [count, source.name]
     )
-    refused_lines.keep(con, source, "loaded")
-    weblogs.keep_unread(con, source, scan.files)
+    unread_lines.keep(con, source, scan.files, "loaded")
     if source.name not in known:
         ingest.note_inbox(con, source, scan, load, count)
     files = sources.find_files(config, source)

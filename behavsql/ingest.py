@@ -24,7 +24,17 @@ from behavsql import fact_settings
 from behavsql.clock import tomorrow
 from behavsql.config import INBOX, Config
 from behavsql.errors import SourceError
-from behavsql.input import arrivals, bots, facts, identities, loads, refused_lines, sources, weblogs
+from behavsql.input import (
+    arrivals,
+    bots,
+    facts,
+    identities,
+    loads,
+    refused_lines,
+    sources,
+    unread_lines,
+    weblogs,
+)
 from behavsql.input.mapping import (
     bound,
     day_zone,
@@ -209,8 +219,7 @@ def _load_events(
 ) -> None:
     load = loads.begin(con, source.name, scan.types)
     fill(con, source, scan, fields, whole, load, "raw.loaded")
-    refused_lines.keep(con, source, "loaded")
-    weblogs.keep_unread(con, source, scan.files)
+    unread_lines.keep(con, source, scan.files, "loaded")
     _note_source(con, config, source, scan, load)
     if source.not_products:
         rows = [(source.name, item) for item in source.not_products]

@@ -8,9 +8,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from conftest import run
+
+from behavsql.input import json_lines
 
 HEAD = "user_id,event,ts,price\n"
 ROWS = [
@@ -172,6 +175,43 @@ def test_a_file_that_breaks_off_while_it_is_read(here: Path, name: str, content,
     write(name, content())
     assert run("init", name).stderr.startswith(f"Error: {here / name}: {told}")
     assert staged(name).stderr.startswith(f'Error: {name}: source "shop" {told}')
+
+
+LINES = "".join(
+    json.dumps(dict(zip(HEAD.strip().split(","), row.split(","), strict=True))) + "\n"
+    for row in ROWS
+)
+
+
+@pytest.mark.parametrize(("name", "pack"), [
+    ("events.jsonl", bytes), ("events.ndjson.gz", gzip.compress),
+])  # fmt: skip
+def test_a_line_that_is_no_json_is_counted(here: Path, name: str, pack: Callable) -> None:
+    """As the last one of a file that is still being written; and what has nothing in it."""
+    spoilt = LINES.replace("\n", '\n{"user_id": "u1, \n\n{}\n', 1).encode()
+    write(name, pack(spoilt + '{"user_id": "u\u00e9'.encode()[:-1]))
+    assert "lines: 2 are no JSON and will be rejected" in run("init", name).stderr
+    Path("behavsql.toml").unlink()
+    assert staged(name).exit_code == 0
+    with duckdb.connect("warehouse/.work/build.duckdb", read_only=True) as con:
+        found = con.execute(
+            "select source_row, rule, reason from staging.rejected order by 1"
+        ).fetchall()
+        kept = con.execute("select count_parsed, count_kept from staging.source_counts").fetchall()
+    assert kept == [(90, 90)]
+    assert found == [
+        (91, "malformed_line", f"{name} line 2: is no JSON"),
+        (92, "malformed_line", f"{name} line 3: has no field that is told"),
+        (93, "malformed_line", f"{name} line 94: is not UTF-8"),
+    ]
+
+
+def test_good_lines_of_json_are_read_as_they_are(here: Path) -> None:
+    write("events.jsonl", LINES)
+    write("events.json", json.dumps([json.loads(line) for line in LINES.splitlines()], indent=1))
+    with duckdb.connect() as con:
+        for name in ("events.jsonl", "events.json"):
+            assert json_lines.relation(con, [name], "as it is") == "as it is"
 
 
 def test_lines_that_no_quoting_fits(here: Path) -> None:

@@ -12,7 +12,7 @@ import duckdb
 from behavsql import fact_settings
 from behavsql.errors import SourceError
 from behavsql.fact_settings import PRICE
-from behavsql.input import fact_times, refused_lines, sources
+from behavsql.input import fact_times, refused_lines, sources, unread_lines
 from behavsql.input.amounts import amount
 from behavsql.input.mapping import text, user_id
 from behavsql.input.sources import Scan, listed
@@ -63,7 +63,7 @@ def _insert(
         con.execute(f"insert into raw.{table} by name select {listing} from {scan.relation}")
     except duckdb.Error as error:
         raise SourceError(sources.unreadable(scan.files, error, source)) from None
-    refused_lines.keep(con, source, table)
+    unread_lines.keep(con, source, scan.files, table)
     con.execute(
         f"insert into raw.sources select ?, ?, ?, null, count(*), true, ?, 'none', null, null "
         f"from raw.{table} where source = ?",

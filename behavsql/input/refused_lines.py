@@ -68,7 +68,7 @@ def check_quotes(con: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def keep(con: duckdb.DuckDBPyConnection, source: Source, table: str) -> None:
+def keep(con: duckdb.DuckDBPyConnection, source: Source, table: str, reason: str = _REASON) -> None:
     """Write the refused lines to `raw.lines`, numbered after the rows that `raw.<table>` has."""
     if not has_refused(con):
         return
@@ -81,7 +81,7 @@ def keep(con: duckdb.DuckDBPyConnection, source: Source, table: str) -> None:
         f"""insert into raw.lines by name
             select {literal(source.name)} as source,
                 {count_rows} + row_number() over (order by file_name, line) as source_row,
-                file_name || ' line ' || (line + each_line) || ': ' || {_REASON} as reason,
+                file_name || ' line ' || (line + each_line) || ': ' || {reason} as reason,
             from (select *, unnest(range(count_lines)) as each_line from ({_REFUSED}))
             order by file_name, line"""
     )

@@ -8,7 +8,7 @@ import duckdb
 
 from behavsql.config import Config
 from behavsql.errors import ConfigError, SourceError, nearest
-from behavsql.input import landed, shapes, weblogs
+from behavsql.input import json_lines, landed, shapes, weblogs
 from behavsql.input.csv_dialect import dialect
 from behavsql.input.file_kind import check_content
 from behavsql.privacy import columns
@@ -102,6 +102,14 @@ def read_function(source: Source, paths: list[Path]) -> str:
     )
 
 
+def reading(con: duckdb.DuckDBPyConnection, source: Source, paths: list[Path]) -> str:
+    """The FROM clause of these files; of JSON without the lines that are none."""
+    read = read_function(source, paths)
+    if kind_of(source, paths[0]) != "json":
+        return read
+    return json_lines.relation(con, [str(path) for path in paths], read)
+
+
 class Scan:
     """How to read one source: its FROM clause and its columns with their types."""
 
@@ -128,7 +136,7 @@ def scan(
     if is_log:
         weblogs.check_private(f"{place}: {files[0].name}", source)
     try:
-        relation, types = described(con, read_function(source, files))
+        relation, types = described(con, reading(con, source, files))
         if source.shape:
             shaped = shapes.relation(
                 f"{files[0]}:", source.shape, relation, types, source.columns.used()

@@ -35,7 +35,7 @@ create or replace table raw.consents (
 def load(con: duckdb.DuckDBPyConnection, scans: "list[tuple[Source, Scan]]") -> None:
     """Fill raw.consents, and note the sources."""
     from behavsql.errors import SourceError
-    from behavsql.input import mapping, refused_lines, sources
+    from behavsql.input import mapping, sources, unread_lines
 
     con.execute(TABLE)
     for source, scan in scans:
@@ -55,7 +55,7 @@ def load(con: duckdb.DuckDBPyConnection, scans: "list[tuple[Source, Scan]]") -> 
             )
         except duckdb.Error as error:
             raise SourceError(sources.unreadable(scan.files, error, source)) from None
-        refused_lines.keep(con, source, "consents")
+        unread_lines.keep(con, source, scan.files, "consents")
         con.execute(
             "insert into raw.sources select ?, ?, ?, null, count(*), true, ?, 'none', null, null "
             "from raw.consents where source = ?",

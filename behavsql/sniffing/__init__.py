@@ -18,7 +18,7 @@ import duckdb
 from behavsql.config import Settings
 from behavsql.errors import ConfigError, SourceError, nearest
 from behavsql.input.log_format import SIGNS
-from behavsql.input.sources import check_columns, check_files, described, read_function, unreadable
+from behavsql.input.sources import check_columns, check_files, described, reading, unreadable
 from behavsql.interrupts import interruptible
 from behavsql.sniffing.text_files import Reading, reading_of
 from behavsql.source import Source
@@ -140,12 +140,12 @@ def readable(files: list[Path]) -> Iterator[None]:
 
 
 def look(
-    con: duckdb.DuckDBPyConnection, files: list[Path], reading: Reading
+    con: duckdb.DuckDBPyConnection, files: list[Path], told: Reading
 ) -> tuple[str, dict[str, str]]:
     """(FROM clause, column -> type) of files that are what their names say, as a build sees them."""
-    check_files(reading.source, files)
+    check_files(told.source, files)
     with readable(files):
-        relation, types = described(con, read_function(reading.source, files))
+        relation, types = described(con, reading(con, told.source, files))
     types.pop(SIGNS, None)
     check_columns(files, types)
     return relation, types

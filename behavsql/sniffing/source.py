@@ -7,8 +7,8 @@ from typing import Any
 import duckdb
 
 from behavsql.errors import ConfigError, SourceError
-from behavsql.input import refused_lines, shapes
-from behavsql.input.sources import described
+from behavsql.input import json_lines, refused_lines, shapes
+from behavsql.input.sources import described, kind_of
 from behavsql.quoting import identifier
 from behavsql.roles import DEFAULT_TYPES
 from behavsql.sniffing import Choices, Sniffed, beside, look
@@ -51,6 +51,10 @@ class SourceSniffer:
         self.found = Sniffed({"name": "events", "path": path} | reading.raw)
         self.found.why |= reading.why
         self.found.doubts += reading.doubts
+        if kind_of(reading.source, files[0]) == "json" and (
+            torn := json_lines.count(con, [str(path) for path in files])
+        ):
+            self.found.doubts.append(f"lines: {torn:,} are no JSON and will be rejected.")
         self._sample()
         self.looks = column_looks(con, self.types)
 
