@@ -10,18 +10,19 @@ from behavsql.warehouse import connect
 
 
 def write(
-    warehouse: str | Path, output: Path, *, tasks: Sequence[str] = (), users: Sequence[str] = ()
-) -> int:
+    warehouse: str | Path, output: Path, *, tasks: Sequence[str] = (), users: Sequence[str] = (),
+    k: int | None = None,
+) -> int:  # fmt: skip
     """Write the page and return its size in bytes; an earlier one is replaced whole.
 
     tasks: those to show (default: all). users: ids, as text, to show with scores and reasons; no
-    other user is on the page, and numbers of fewer than ten are left out. The file is the owner's
+    other user is on the page, and numbers of fewer than k are left out (None: as it was built). The file is the owner's
     alone where users are named. ConfigError for a task or a user that is not there.
     """
     from behavsql.reporting.page import render
 
     with connect(warehouse, udfs=False) as con:
-        page = render(con, tasks, users).encode()
+        page = render(con, tasks, users, k).encode()
     _replace(Path(output), page, 0o600 if users else 0o644)
     return len(page)
 

@@ -12,11 +12,12 @@ from behavsql.reporting import numbers
 
 
 def run(
-    place: Path, output: Path, tasks: Sequence[str], users: Sequence[str], as_json: bool
-) -> None:
+    place: Path, output: Path, tasks: Sequence[str], users: Sequence[str], as_json: bool,
+    k: int | None = None,
+) -> None:  # fmt: skip
     """Write the page and say so."""
     begun = time.perf_counter()
-    size = report.write(place, output, tasks=tasks, users=users)
+    size = report.write(place, output, tasks=tasks, users=users, k=k)
     seconds = round(time.perf_counter() - begun, 2)
     if as_json:
         show.write_json({"file": str(output), "count_bytes": size, "seconds": seconds})

@@ -33,9 +33,10 @@ def report(
     """Write one HTML file that says what is predicted, how sure, what it is worth, and from what.
 
     It opens anywhere, offline, and asks nothing of any network. No user is in it but those named,
-    and numbers of fewer than ten users are left out.
+    and numbers of fewer than `[privacy] k` users (10, unless it is set) are left out.
     """
     from behavsql.cli import places, report_output
 
+    k = None if warehouse else places.choose_config(config).privacy.k
     chosen = places.choose_warehouse(config, warehouse)
-    report_output.run(chosen, output, task or (), user or (), as_json)
+    report_output.run(chosen, output, task or (), user or (), as_json, k)

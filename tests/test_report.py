@@ -268,6 +268,18 @@ def test_numbers_of_few_users_are_left_out() -> None:
     assert re.search(r">cart</th><td[^>]*>7</td><td[^>]*>1.40%</td><td[^>]*>\N{EN DASH}</td>", data)
 
 
+def test_how_few_are_left_out_is_for_the_configuration_to_say() -> None:
+    """As asked for, else as when the warehouse was built."""
+    events = "select i as user_id, if(i < 7, 'cart', 'view') as role from range(50) as t(i)"
+    stored = json.dumps({"models": "fast", "privacy_k": 44})
+    con = made(staging__events=events, meta__runs=f"select 1 as run_id, 'stopped' as status, '{stored}' as settings")  # fmt: skip
+    for page, fewest, shown in ((render(con), 44, "\N{EN DASH}"), (render(con, k=20), 20, "43")):
+        data = page[page.index('id="data"') :]
+        assert re.search(rf">view</th>.*?>43</td>.*?>{shown}</td>", data)
+        assert f"Users are counted where there are at least {fewest}." in data
+        assert f"numbers of fewer than {fewest} users are left out" in page
+
+
 def test_secrets_and_places_are_not_among_the_settings() -> None:
     stored = json.dumps(
         {"models": "fast", "warehouse": "/home/me/secret-place", "api_token": "hunter2"}

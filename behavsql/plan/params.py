@@ -25,6 +25,7 @@ def settings_params(config: Config) -> dict[str, object]:
         "has_anonymous_ids": any(source.columns.anonymous_id for source in config.source),
         "count_recommended": chosen.count_recommended,
         "max_per_category": chosen.max_per_category,
+        "k": config.privacy.k,
         "is_granted_unless_told": config.is_granted_unless_told,
         "has_screen_time": any(source.columns.screen_time for source in config.source),
         ECONOMICS: config.valued(),

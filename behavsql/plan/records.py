@@ -171,9 +171,14 @@ def begin(con: duckdb.DuckDBPyConnection, config: Config) -> int:
     con.execute(
         "insert into meta.runs by name select ? as run_id, now()::timestamp as started_at, "
         "'running' as status, ? as behavsql_version, ? as duckdb_version, ? as settings",
-        [run_id, __version__, duckdb.__version__, json.dumps(config.settings.model_dump(mode="json"))],
+        [run_id, __version__, duckdb.__version__, json.dumps(_settings(config))],
     )  # fmt: skip
     return run_id
+
+
+def _settings(config: Config) -> dict[str, object]:
+    """What is kept of the settings; how few users may be told of, for reports without the config."""
+    return config.settings.model_dump(mode="json") | {"privacy_k": config.privacy.k}
 
 
 def start(con: duckdb.DuckDBPyConnection, run_id: int, step: str) -> None:

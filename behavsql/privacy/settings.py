@@ -44,7 +44,7 @@ class Privacy(Section):
     pseudonyms: bool = False  # user ids become keyed hashes; the key is in BEHAVSQL_PRIVACY_KEY
     retention_days: int | None = Field(None, ge=1, le=36_500)  # older events do not enter
     unknown_consent: Literal["refused", "granted"] = "refused"  # whom no consent source speaks of
-    k: int = Field(10, ge=2, le=10_000)  # what is shared tells of no fewer users
+    k: int = Field(10, ge=2, le=10_000)  # reports and shared files tell of no fewer users
 
 
 def contradictions(source: "Source", name: str) -> Iterator[str]:

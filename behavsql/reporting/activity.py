@@ -7,7 +7,6 @@ from behavsql.reporting.blocks import Fact, Facts, Figure, Prose, Section, Table
 from behavsql.reporting.charts import Line, Words
 from behavsql.reporting.context import Context
 from behavsql.reporting.numbers import about, count, figure, share
-from behavsql.reporting.reader import enough
 from behavsql.reporting.svg import Axis, axis
 
 STEPS = [timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=7), timedelta(days=28),
@@ -83,7 +82,7 @@ def _figures(context: Context, rows: list[dict], step: timedelta, end: datetime)
     for row in rows:
         row["from"] = end - step * (row["back"] + 1) + timedelta(microseconds=1)
         row["label"] = clock.when(row["from"])
-        if not enough(row["users"]):
+        if not context.reader.enough(row["users"]):
             row |= dict.fromkeys(
                 ("sessions", "users", "buying", "value", "engaged", "looking", "carting")
             )

@@ -5,7 +5,7 @@ from behavsql.reporting.blocks import Fact, Facts, Prose, Section, grid_of, tabl
 from behavsql.reporting.charts import Words
 from behavsql.reporting.context import Context
 from behavsql.reporting.numbers import count, share
-from behavsql.reporting.reader import FEWEST, Reader
+from behavsql.reporting.reader import Reader
 
 ROLES = ("view", "click", "cart", "purchase", "return", "action", "other")
 
@@ -95,11 +95,13 @@ def _mix(read: Reader) -> list:
         return []
     whole = sum(row["events"] for row in rows)
     listed = [row | {"share": row["events"] / whole,
-                     "users": row["users"] if row["users"] >= FEWEST else None} for row in rows]  # fmt: skip
+                     "users": row["users"] if row["users"] >= read.fewest else None} for row in rows]  # fmt: skip
     numbers_ = table("Events by role", [("role", "role", None), ("events", "events", count),
                                         ("share", "share", share), ("users", "users", count)], listed)  # fmt: skip
     words = Words(
-        "roles", "Events by what they mean", f"Users are counted where there are at least {FEWEST}."
+        "roles",
+        "Events by what they mean",
+        f"Users are counted where there are at least {read.fewest}.",
     )
     return [
         charts.ranking(

@@ -5,7 +5,6 @@ from behavsql.reporting.blocks import Fact, Facts, Figure, Prose, Section, grid_
 from behavsql.reporting.charts import Measured, Words
 from behavsql.reporting.context import Context, Task
 from behavsql.reporting.numbers import count, figure, share
-from behavsql.reporting.reader import FEWEST
 from behavsql.reporting.value import few
 
 MOST_ITEMS = 10
@@ -16,12 +15,12 @@ OF_LISTS = {
     "distance_at_10": ("distance within a list", share),
     "popularity_ratio_at_10": ("popularity of what is shown", numbers.times),
 }
-SHOWN = f"""
+SHOWN = """
 select items.item_id::varchar as item, count(distinct next.user_id) as users
 from predictions.next_item as next
 inner join staging.items as items on items.item_id = next.item_id
 where next.rank <= 10
-group by items.item_id having users >= {FEWEST} order by users desc, item limit {MOST_ITEMS}
+group by items.item_id having users >= ? order by users desc, item limit ?
 """
 
 
@@ -37,7 +36,9 @@ def items(context: Context, task: Task) -> list:
 def _most_shown(context: Context) -> list[Figure]:
     read = context.reader
     rows = read.ask(
-        SHOWN, needs={"predictions.next_item": "user_id rank item_id", "staging.items": "item_id"}
+        SHOWN,
+        [read.fewest, MOST_ITEMS],
+        {"predictions.next_item": "user_id rank item_id", "staging.items": "item_id"},
     )
     if not rows:
         return []
@@ -53,7 +54,7 @@ def _most_shown(context: Context) -> list[Figure]:
         [("title", "item", None), ("item", "id", None), ("users", "users", count)],
         rows,
     )
-    words = Words("next-items", "Items suggested to most users", f"Among the first ten; items of fewer than {FEWEST} users are left out.")  # fmt: skip
+    words = Words("next-items", "Items suggested to most users", f"Among the first ten; items of fewer than {read.fewest} users are left out.")  # fmt: skip
     return [
         charts.ranking(
             words, [(row["title"], float(row["users"])) for row in rows], count, numbers_
@@ -109,7 +110,7 @@ def _policies(policies: list[dict]) -> Figure | None:
 
 def _effects(context: Context) -> Figure | None:
     rows = [row for row in context.reader.rows("report.action_effects", "action")
-            if row["effect"] is not None and row["count_acted"] >= FEWEST]  # fmt: skip
+            if row["effect"] is not None and row["count_acted"] >= context.reader.fewest]  # fmt: skip
     if not rows:
         return None
     for row in rows:
@@ -130,9 +131,8 @@ def _advised(context: Context) -> list:
     )
     if not rows:
         return []
-    listed = [
-        row | {"users": few(row["users"]), "recommended": few(row["recommended"])} for row in rows
-    ]
+    least = context.reader.fewest
+    listed = [row | {key: few(row[key], least) for key in ("users", "recommended")} for row in rows]
     columns = [
         ("action", "action", None),
         ("users", "best for users", None),

@@ -7,7 +7,6 @@ from behavsql.reporting.blocks import Figure, Prose, table
 from behavsql.reporting.charts import Measured, Words
 from behavsql.reporting.context import METRICS, Context, Task
 from behavsql.reporting.numbers import count, figure, share
-from behavsql.reporting.reader import but_few
 from behavsql.reporting.svg import slug
 
 MOST_SEGMENTS = 9
@@ -19,7 +18,7 @@ def blocks(context: Context, task: Task) -> list:
     rows = context.reader.rows("report.slices", "segment slice", task=task.name, model=task.model)
     if not rows:
         return []
-    rows, hidden = but_few(rows, "count_users")
+    rows, hidden = context.reader.but_few(rows, "count_users")
     small = sum(bool(row["is_too_small"]) for row in rows)
     names = list(dict.fromkeys(row["segment"] for row in rows))
     found: list = [_segment(task, name, rows) for name in names[:MOST_SEGMENTS]]

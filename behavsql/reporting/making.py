@@ -12,7 +12,7 @@ SECRET = ("url", "password", "token", "secret", "key", "path", "warehouse")
 
 TOLD = (
     "Everything here is a table of the warehouse, asked read-only. Users are counted, never listed, "
-    "unless they were named; numbers of fewer than ten users are left out."
+    "unless they were named; numbers of fewer than {fewest} users are left out."
 )
 
 
@@ -24,7 +24,7 @@ def section(context: Context) -> Section:
     facts = [Fact("behavsql", __version__, "wrote this page")]
     if context.clock.as_of:
         facts.append(Fact("as of", context.clock.when(context.clock.as_of)))
-    blocks: list = [Facts(facts), Prose(TOLD, "quiet")]
+    blocks: list = [Facts(facts), Prose(TOLD.format(fewest=context.reader.fewest), "quiet")]
     if runs:
         facts += _build(runs[-1])
         columns = [("name", "setting", None), ("value", "value", None)]

@@ -32,10 +32,14 @@ TEMPLATES = files("behavsql.reporting") / "templates"
 
 
 def render(
-    con: duckdb.DuckDBPyConnection, only: Sequence[str] = (), users: Sequence[str] = ()
-) -> str:
-    """The page of an open warehouse. only: tasks to show (all); users: ids to show by name, as text."""
-    reader = Reader(con)
+    con: duckdb.DuckDBPyConnection, only: Sequence[str] = (), users: Sequence[str] = (),
+    k: int | None = None,
+) -> str:  # fmt: skip
+    """The page of an open warehouse. only: tasks to show (all); users: ids to show by name, as text.
+
+    k: numbers of fewer users are left out; None: of as few as when it was built.
+    """
+    reader = Reader(con, k)
     people.check(reader, users)
     context = Context(reader, only, users)
     _check_tasks(context, only)

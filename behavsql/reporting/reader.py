@@ -3,6 +3,7 @@
 A table or a column that is not there has no rows: the part of the page that would show it says so.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
@@ -10,13 +11,14 @@ import duckdb
 
 from behavsql.quoting import identifier
 
-FEWEST = 10  # numbers of users below this are not shown: few people are somebody
+FEWEST = 10  # unless [privacy] k says another number
 
 
 class Reader:
     """Rows as dictionaries, from an open warehouse; one query at a time, nothing is written."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, k: int | None = None) -> None:
+        """k: numbers of fewer users are not shown: few people are somebody. None: that of the last build."""
         self.con = con
         self.columns: dict[str, set[str]] = {}
         for table, column in con.execute(
@@ -24,6 +26,14 @@ class Reader:
             "where database_name = current_database() and not internal"
         ).fetchall():
             self.columns.setdefault(table, set()).add(column)
+        self.fewest = k or self._k_of_build()
+
+    def _k_of_build(self) -> int:
+        stored = self.ask(
+            "select settings from meta.runs where settings is not null order by run_id desc limit 1",
+            needs={"meta.runs": "run_id settings"},
+        )
+        return json.loads(stored[0]["settings"]).get("privacy_k", FEWEST) if stored else FEWEST
 
     def has(self, table: str, *columns: str) -> bool:
         """Whether a table is there, with these columns."""
@@ -64,17 +74,15 @@ class Reader:
             sql += " order by " + ", ".join(map(identifier, known))
         return self.ask(sql, list(where.values()))
 
+    def enough(self, users: object) -> bool:
+        """Whether a number of users, or what is counted of them, may be shown."""
+        return users is None or users == 0 or users >= self.fewest
 
-def enough(users: object) -> bool:
-    """Whether a number of users, or what is counted of them, may be shown."""
-    return users is None or users == 0 or users >= FEWEST
+    def but_few(self, rows: Iterable[dict], users: str) -> tuple[list[dict], int]:
+        """The rows that tell of enough users, and how many others there were.
 
-
-def but_few(rows: Iterable[dict], users: str) -> tuple[list[dict], int]:
-    """The rows that tell of enough users, and how many others there were.
-
-    users: the column that counts them; rows without it are of enough.
-    """
-    listed = list(rows)
-    kept = [row for row in listed if enough(row.get(users))]
-    return kept, len(listed) - len(kept)
+        users: the column that counts them; rows without it are of enough.
+        """
+        listed = list(rows)
+        kept = [row for row in listed if self.enough(row.get(users))]
+        return kept, len(listed) - len(kept)

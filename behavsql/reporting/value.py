@@ -6,7 +6,6 @@ from behavsql.reporting.charts import Line, Mark, Words
 from behavsql.reporting.context import Context, Task
 from behavsql.reporting.numbers import about, count, share
 from behavsql.reporting.quality import QUARTERS, TENTHS
-from behavsql.reporting.reader import FEWEST
 from behavsql.reporting.svg import Axis, axis
 
 UNKNOWN = (
@@ -74,7 +73,7 @@ def _profit(context: Context, task: Task) -> Figure | Prose | None:
 
 def _thresholds(context: Context, task: Task) -> Figure | None:
     rows = context.reader.rows("report.thresholds", "threshold", task=task.name, model=task.model)
-    rows = [row for row in rows if row["count_called"] >= FEWEST]
+    rows = [row for row in rows if row["count_called"] >= context.reader.fewest]
     if len(rows) < 2:
         return None
     numbers_ = table("Calling yes from a probability on", [
@@ -110,7 +109,7 @@ def _confusion(context: Context, task: Task) -> list[Table]:
     for row in rows:
         row["rule"] = RULES.get(row["rule"], str(row["rule"]).replace("_", " "))
         for kind in kinds:
-            row[kind] = few(row[kind])
+            row[kind] = few(row[kind], context.reader.fewest)
     columns = [("rule", "called yes from", None), ("threshold", "probability", share),
                (kinds[0], "yes, rightly", None), (kinds[1], "yes, wrongly", None), (kinds[2], "no, wrongly", None),
                (kinds[3], "no, rightly", None), ("precision", "of yes right", share), ("recall", "of all yes found", share)]  # fmt: skip
@@ -119,12 +118,12 @@ def _confusion(context: Context, task: Task) -> list[Table]:
     return [table("How yes and no came out on the test questions", columns, rows)]
 
 
-def few(number: int) -> Cell:
+def few(number: int, least: int) -> Cell:
     """A number of people, unless it is so small that it tells of somebody.
 
-    >>> few(3), few(1200), few(0)
+    >>> few(3, 10), few(1200, 10), few(0, 10)
     (Cell(text='<10', sort=0, is_number=True), Cell(text='1,200', sort=1200, is_number=True), Cell(text='0', sort=0, is_number=True))
     """
-    if 0 < number < FEWEST:
-        return Cell(f"<{FEWEST}", 0, True)
+    if 0 < number < least:
+        return Cell(f"<{least}", 0, True)
     return Cell(count(number), number, True)

@@ -5,7 +5,6 @@ from behavsql.reporting.blocks import Figure, table
 from behavsql.reporting.charts import Line, Words
 from behavsql.reporting.context import Context, Task
 from behavsql.reporting.numbers import count, figure, share
-from behavsql.reporting.reader import FEWEST
 from behavsql.reporting.svg import axis, slug
 
 MOST_FEATURES = 10
@@ -129,7 +128,8 @@ def _curve(context: Context, task: Task, feature: str, rows: list[dict]) -> Figu
     rows = [
         row
         for row in rows
-        if row["mean_prediction"] is not None and (row["count_questions"] or 0) >= FEWEST
+        if row["mean_prediction"] is not None
+        and (row["count_questions"] or 0) >= context.reader.fewest
     ]
     if len(rows) < 2:
         return None

@@ -1,11 +1,12 @@
 -- purpose: how good the published model is for parts of the users: new, lapsing, by value, by category
 -- grain:   task, model, segment, slice
 -- inputs:  models.scores, models.models, meta.tasks, report.segments
+-- params:  k
 -- check:   is_too_small or count_questions >= 50
 -- scope:   global
--- version: 1
--- A slice of under 50 questions, or of under 10 of either answer, is named but not measured. low and
--- high are mean +- 1.96 standard errors that count users, not questions.
+-- version: 2
+-- A slice of under 50 questions, of under 10 of either answer, or of fewer users than `[privacy] k`,
+-- is named but not measured. low and high are mean +- 1.96 standard errors that count users, not questions.
 -- Source: Liang and Zeger 1986 (errors of clusters).
 with
 
@@ -57,7 +58,7 @@ measured as (
         cast(sum(exact(loss * n)) as double) as loss_n,
         cast(sum(n * n) as double) as n_n,
         rank_auc(cast(sum(twice_ranks) as double), sum(positives), sum(n)) as roc_auc,
-        count_questions < 50 or (
+        count_questions < 50 or count_users < getvariable('k') or (
             kind = 'binary' and least(count_positives, count_questions - count_positives) < 10
         ) as is_too_small,
         -- (loss - mean * n), squared and summed over users.
