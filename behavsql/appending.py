@@ -126,7 +126,7 @@ def _scanned(
     scan = sources.scan(con, config, source, files)
     if source.name == INBOX:
         return _inserted_since(con, scan)
-    together = sources.scan(con, config, source)
+    together = sources.scan(con, config, source, for_types=True)
     was = known.get(source.name)
     if scan.types != was or together.types != was:
         raise NotAppendable(f"source {source.name}: its columns are not those of before")

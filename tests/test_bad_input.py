@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 from conftest import run
 
-from behavsql.input import json_lines
+from behavsql import config
+from behavsql.input import json_lines, sources
 
 HEAD = "user_id,event,ts,price\n"
 ROWS = [
@@ -204,6 +205,19 @@ def test_a_line_that_is_no_json_is_counted(here: Path, name: str, pack: Callable
         (92, "malformed_line", f"{name} line 3: has no field that is told"),
         (93, "malformed_line", f"{name} line 94: is not UTF-8"),
     ]
+
+
+def test_an_update_may_ask_for_the_columns_of_torn_lines(here: Path) -> None:
+    """As it does beside new files, in a transaction, which an error would end."""
+    write("events.jsonl", LINES + '{"user')
+    columns = {"user_id": "user_id", "event_at": "ts"}
+    told = {"source": [{"name": "shop", "path": "events.jsonl", "columns": columns}]}
+    made = config.from_dict(told, here, "behavsql.toml")
+    with duckdb.connect() as con:
+        con.execute("begin")
+        found = sources.scan(con, made, made.source[0], for_types=True)
+        assert [*found.types] == HEAD.strip().split(",")
+        assert con.execute(f"select count(*) from {found.relation}").fetchall() == [(90,)]
 
 
 def test_good_lines_of_json_are_read_as_they_are(here: Path) -> None:

@@ -102,12 +102,25 @@ def read_function(source: Source, paths: list[Path]) -> str:
     )
 
 
-def reading(con: duckdb.DuckDBPyConnection, source: Source, paths: list[Path]) -> str:
-    """The FROM clause of these files; of JSON without the lines that are none."""
+def reading(
+    con: duckdb.DuckDBPyConnection, source: Source, paths: list[Path], for_types: bool = False
+) -> str:
+    """The FROM clause of these files; of JSON without the lines that are none.
+
+    for_types: no row will be read, so that lines are looked at only if the first ones have such.
+    """
     read = read_function(source, paths)
-    if kind_of(source, paths[0]) != "json":
+    if kind_of(source, paths[0]) != "json" or (for_types and _is_described(con, read)):
         return read
     return json_lines.relation(con, [str(path) for path in paths], read)
+
+
+def _is_described(con: duckdb.DuckDBPyConnection, relation: str) -> bool:
+    with con.cursor() as apart:  # an error ends the transaction it comes in
+        try:
+            return bool(apart.execute(f"describe from {relation}").fetchall())
+        except duckdb.Error:  # whoever reads it will say so
+            return False
 
 
 class Scan:
@@ -118,11 +131,12 @@ class Scan:
 
 
 def scan(
-    con: duckdb.DuckDBPyConnection, config: Config, source: Source, only: list[Path] | None = None
-) -> Scan:
+    con: duckdb.DuckDBPyConnection, config: Config, source: Source, only: list[Path] | None = None,
+    for_types: bool = False,
+) -> Scan:  # fmt: skip
     """Find a source's files and columns; SourceError for what cannot be read or is not mapped right.
 
-    only: some of its files instead of all.
+    only: some of its files instead of all. for_types: only the columns are asked for.
     """
     files = find_files(config, source) if only is None else only
     if not files:
@@ -136,7 +150,7 @@ def scan(
     if is_log:
         weblogs.check_private(f"{place}: {files[0].name}", source)
     try:
-        relation, types = described(con, reading(con, source, files))
+        relation, types = described(con, reading(con, source, files, for_types))
         if source.shape:
             shaped = shapes.relation(
                 f"{files[0]}:", source.shape, relation, types, source.columns.used()
