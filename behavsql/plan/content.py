@@ -25,28 +25,47 @@ _ROWS = "count(*), sum(hash(*columns(*)))"
 _ROWS_IN_ORDER = "count(*), sum(hash(rowid, *columns(*)))"
 
 
-def fingerprint(con: duckdb.DuckDBPyConnection, relation: str, rows: str = _ROWS) -> str:
-    """Columns, number of rows and sum of the rows' hashes of what a FROM clause names."""
-    shape = [row[:2] for row in con.execute(f"describe from {relation}").fetchall()]
+def fingerprint(
+    con: duckdb.DuckDBPyConnection,
+    relation: str,
+    rows: str = _ROWS,
+    shape: list[tuple] | None = None,
+) -> str:
+    """Columns (`shape`, if they are known), number of rows and sum of the rows' hashes of what a FROM
+    clause names."""
+    shape = shape or _shape(con, relation)
     return digest(shape, con.execute(f"select {rows} from {relation}").fetchall())
 
 
-def measure(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> dict[str, str]:
-    """Fingerprint of each "schema.table", and of each task's rows where there is a column task.
+def _shape(con: duckdb.DuckDBPyConnection, relation: str) -> list[tuple]:
+    return [row[:2] for row in con.execute(f"describe from {relation}").fetchall()]
 
-    A table that is not there has none.
-    """
-    # `raw` is a database of its own beside the build's. Looked up, for an error ends a transaction.
+
+def there(con: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Every "schema.table" there is, views among them."""
+    # `raw` is a database of its own beside the build's.
     known = con.execute(
-        "select if(database_name = 'raw', 'raw', schema_name) || '.' || table_name "
+        "select distinct if(database_name = 'raw', 'raw', schema_name) || '.' || table_name "
         "from duckdb_columns() where database_name in ('raw', current_database())"
     ).fetchall()
+    return frozenset(name for (name,) in known)
+
+
+def measure(
+    con: duckdb.DuckDBPyConnection, tables: Iterable[str], known: frozenset[str] | None = None
+) -> dict[str, str]:
+    """Fingerprint of each "schema.table", and of each task's rows where there is a column task.
+
+    A table that is not there has none: an error would end a transaction. known: what is there, if
+    that has been looked up, which takes longer than to measure a small table.
+    """
     found = {}
-    for table in {name for (name,) in known}.intersection(tables):
+    for table in (there(con) if known is None else known).intersection(tables):
         relation = identifier(*table.split("."))
-        columns = [row[0] for row in con.execute(f"describe from {relation}").fetchall()]
+        shape = _shape(con, relation)
+        columns = [name for name, _ in shape]
         rows = _ROWS_IN_ORDER if table in _IN_ORDER else _ROWS
-        found[table] = fingerprint(con, relation, rows)
+        found[table] = fingerprint(con, relation, rows, shape)
         if "task" in columns:
             slices = con.execute(f"select task, {_ROWS} from {relation} group by task").fetchall()
             found |= {f"{table}[{task}]": digest(columns, told) for task, *told in slices}

@@ -1,5 +1,6 @@
 """The names that a step's results go by: kept where the rows are those of before (see content.py)."""
 
+import functools
 from collections.abc import Mapping
 
 import duckdb
@@ -25,12 +26,17 @@ class Results:
     ) -> None:
         self.con, self.settings, self.raw_tables, self.new = con, settings, raw_tables, new
 
+    @functools.cached_property
+    def there(self) -> frozenset[str]:
+        """The tables there were when the run came to the first that is replaced."""
+        return content.there(self.con)
+
     def before(self, step: Step) -> dict[str, str]:
         """Fingerprints of what is about to be replaced, of tables worth comparing."""
         if not is_before_models(step) or step.name in NAMED_BY_CONTENT:
             return {}
         is_view = step.file is not None and step.file.materialized == "view"
-        return {} if is_view else content.measure(self.con, self._made(step))
+        return {} if is_view else content.measure(self.con, self._made(step), self.there)
 
     def after(self, step: Step, old: Record | None, before: Mapping[str, str]) -> dict[str, str]:
         """Result -> name, of a step that has been done."""
@@ -44,7 +50,8 @@ class Results:
             return {f"models[{step.task}]": self.new} | learned | _only(rows, "latest")
         if old is None or not before:
             return dict.fromkeys(self._made(step), self.new)
-        after = content.measure(self.con, self._made(step))
+        known = None if step.verb == "ingest" else frozenset(self._made(step))
+        after = content.measure(self.con, self._made(step), known)
         return content.names(old.results, before, after, self.new)
 
     def rows(self, step: Step) -> dict[str, str]:
