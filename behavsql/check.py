@@ -183,12 +183,15 @@ def _models(
         return "none", [f"models.models: {told}. Run `behavsql build`."]
     outdated = [one.task for one in published if f"train {one.task}" in due & newer]
     for one in published:
-        # A model that waits to be trained again would be shown features it does not know.
-        if one.task not in outdated:
+        # A model that waits to be trained again, and its functions, would be shown features they do
+        # not know.
+        is_outdated = one.task in outdated
+        if not is_outdated:
             found += parity.compare_scores(con, one, config.settings)
-        # Functions are held against the predictions, as far as these are right.
+        functions = () if is_outdated else parity.compare_functions(con, one)
+        # Functions and reasons are held against the predictions, as far as these are right.
         found += [*parity.compare_predictions(con, one)] or [
-            *parity.compare_functions(con, one), *checking.compare(con, one)
+            *functions, *checking.compare(con, one)
         ]  # fmt: skip
     left_out = f"; not compared, out of date: {', '.join(outdated)}" if outdated else ""
     return f"{counted(len(published), 'published model')}{left_out}", found
