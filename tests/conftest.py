@@ -30,6 +30,7 @@ from behavsql.progress import Progress
 from behavsql.warehouse import FILE_NAME, connect
 
 FAST = models.MODEL_SETS["fast"]  # as shipped, whatever a test puts in its place
+ALL_FILES = catalog.find_sources  # likewise
 QUICK = ("prevalence", "persistence", "decision_tree")
 SHIPPED = ("churn", "click", "engagement", "next_visit", "purchase", "spend")
 
@@ -101,12 +102,13 @@ def _fingerprint(made: Config) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
 
 
-def few_files(patch: pytest.MonkeyPatch) -> None:
+def few_files(patch: pytest.MonkeyPatch, *more: str) -> None:
     """From now on the package has one file of features, and no report that nothing else reads.
 
-    For tests that are about neither: a build takes little more than half as long.
+    For tests that are about neither, or about `more` tables alone: a build takes little more than
+    half as long.
     """
-    kept, find = _few(), catalog.find_sources
+    kept, find = _few(*more), catalog.find_sources
 
     def found(folder: Traversable, *more: object) -> dict:
         sources = find(folder, *more)
@@ -118,11 +120,11 @@ def few_files(patch: pytest.MonkeyPatch) -> None:
 
 
 @functools.cache
-def _few() -> frozenset[str]:
+def _few(*more: str) -> frozenset[str]:
     """The tables that are left, and the macros."""
     files = shipped().files
     wanted = [name for name, file in files.items() if file.schema not in ("features", "report")]
-    wanted.append("features.recency")
+    wanted += ["features.recency", *more]
     kept = {_table("0_macros", macro.name) for macro in shipped().macros}
     while wanted:
         name = wanted.pop()
@@ -186,6 +188,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     made = project(folder, path="events.csv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.MODEL_SETS, "fast", FAST)
+        patch.setattr(catalog, "find_sources", ALL_FILES)
         return Shop(made, prebuilt(made), events, dirt)
 
 
@@ -200,6 +203,12 @@ def con(shop: Shop) -> Iterator[duckdb.DuckDBPyConnection]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three models instead of five, none slow: for tests that are not about the models."""
     monkeypatch.setitem(models.MODEL_SETS, "fast", QUICK)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """few_files() for a test."""
+    few_files(monkeypatch)
 
 
 @pytest.fixture

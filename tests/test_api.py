@@ -7,8 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from clickstream import clickstream
+from conftest import QUICK, few_files
 
 import behavsql
+from behavsql import models, recommenders
 from behavsql.config import Config
 from behavsql.errors import ConfigError
 from behavsql.progress import Progress
@@ -30,20 +32,16 @@ class Frame:
 
 @pytest.fixture(scope="module")
 def events() -> pl.DataFrame:
-    return clickstream()
+    return clickstream(300, 80, seed=4)
 
 
 @pytest.fixture(scope="module")
 def expected(events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     with pytest.MonkeyPatch.context() as patch:
-        _few_models(patch)
+        patch.setitem(models.MODEL_SETS, "fast", QUICK)
+        patch.setitem(recommenders.RECOMMENDER_SETS, "fast", recommenders.REFERENCES)
+        few_files(patch, "report.leaderboard")
         return behavsql.predict_user_behavior(events)
-
-
-def _few_models(patch: pytest.MonkeyPatch) -> None:
-    from behavsql import models
-
-    patch.setitem(models.MODEL_SETS, "fast", ("prevalence", "persistence", "decision_tree"))
 
 
 def test_events_in_predictions_and_metrics_out(events: pl.DataFrame, expected: tuple) -> None:
@@ -80,9 +78,9 @@ def test_every_form_of_events_gives_the_same(
 
 
 def test_a_warehouse_stays_where_one_is_named(
-    events: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    events: pl.DataFrame, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _few_models(monkeypatch)
+    few_files(monkeypatch, "report.leaderboard")
     renamed = events.head(500).rename({"user": "who"})
     behavsql.predict_user_behavior(renamed, warehouse=tmp_path / "kept", user="who")
     con = behavsql.connect(tmp_path / "kept")

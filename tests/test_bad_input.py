@@ -302,7 +302,10 @@ def test_a_wrong_mapping_stops_the_build_with_what_it_met(
     )
 
 
-@pytest.mark.parametrize("type_", [pl.Int64, pl.Boolean, pl.Time, pl.Binary, pl.List(pl.Int64)])
+@pytest.mark.parametrize("type_", [
+    pl.Int64, pl.Binary, pl.List(pl.Int64),
+    *(pytest.param(type_, marks=pytest.mark.slow) for type_ in (pl.Boolean, pl.Time)),
+])  # fmt: skip
 def test_a_column_of_any_type_can_be_mapped_wrong(here: Path, type_: pl.DataType) -> None:
     """No type of a Parquet file makes the build fail in DuckDB's words."""
     odd = {"b": [True] * 3, "t": [1, 2, 3], "y": [b"x"] * 3, "l": [[1]] * 3}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from clickstream import clickstream
-from conftest import QUICK, project, run
+from conftest import QUICK, few_files, project, run, shipped
 
 from behavsql import config, models
 from behavsql.backtest import folds
@@ -18,8 +18,16 @@ from behavsql.warehouse import Warehouse
 QUIET = Progress(quiet=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """All reports, of one file of features."""
+    with pytest.MonkeyPatch.context() as patch:
+        few_files(patch, *(name for name in shipped().files if name.startswith("report.")))
+        yield
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, few):
     """A shop built with three models, what success is worth, and a backtest; then with one more."""
     folder = tmp_path_factory.mktemp("cards")
     told = project(folder, clickstream(), only=("purchase", "spend"), settings={"backtest": True})

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from behavsql.cli.main import app
 from clickstream import clickstream
-from conftest import FAST, project
+from conftest import FAST, few_files, project
 from processes import holding
 from typer.testing import CliRunner
 
@@ -64,12 +64,14 @@ def template(tmp_path_factory, models) -> Path:
     """The folder of a small project with a feature of its own, built once for all tests."""
     folder = tmp_path_factory.mktemp("template")
     _write(folder, FEATURE)
-    build(project(folder, clickstream(300, 80, seed=4), only=("purchase",)), progress=QUIET)
+    with pytest.MonkeyPatch.context() as patch:
+        few_files(patch)
+        build(project(folder, clickstream(300, 80, seed=4), only=("purchase",)), progress=QUIET)
     return folder
 
 
 @pytest.fixture
-def made(template, tmp_path):
+def made(template, tmp_path, few):
     """A copy of it, to spoil."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return project(tmp_path, only=("purchase",))
@@ -217,7 +219,9 @@ class Stopper(Progress):
         ("train purchase / decision_tree", "1 source", "0 published models"),
     ],
 )
-def test_a_first_build_that_was_stopped_is_one_finding(tmp_path, models, step, ledger, models_told):
+def test_a_first_build_that_was_stopped_is_one_finding(
+    tmp_path, models, few, step, ledger, models_told
+):
     made = project(tmp_path, clickstream(300, 80, seed=4), only=("purchase",))
     with pytest.raises(KeyboardInterrupt):
         build(made, progress=Stopper(step))
@@ -232,7 +236,7 @@ def test_a_first_build_that_was_stopped_is_one_finding(tmp_path, models, step, l
     )  # fmt: skip
 
 
-def test_a_first_build_of_a_selection_is_not_called_stopped(tmp_path, models):
+def test_a_first_build_of_a_selection_is_not_called_stopped(tmp_path, models, few):
     made = project(tmp_path, clickstream(300, 80, seed=4), only=("purchase",))
     build(made, select=["staging"], progress=QUIET)
     (message,) = _found(made, "plan")
@@ -390,7 +394,7 @@ def test_a_view_that_cannot_be_selected_is_named(made):
     assert message.endswith("Run `behavsql build -s publish`.")
 
 
-def test_a_leaking_feature_is_named_by_file_and_column(tmp_path, models):
+def test_a_leaking_feature_is_named_by_file_and_column(tmp_path, models, few):
     text = FEATURE.replace("count(*) as count_seen,", LEAK).replace(
         "\n    and events.event_at <= cutoffs.cutoff_at", ""
     )

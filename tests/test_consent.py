@@ -142,7 +142,7 @@ def test_a_cutoff_before_the_word_does_not_know_the_user_and_later_ones_only_wha
     assert rows[0] == rows[1] and any(row[0] == BUSY for row in rows[0])
 
 
-def test_an_update_obeys_what_was_agreed_to(tmp_path):
+def test_an_update_obeys_what_was_agreed_to(tmp_path, few):
     cut = EVENTS["at"].max() - timedelta(days=3)
     shop = made(tmp_path, [(OTHER, "prediction", "no", "2024-02-01")], path="events*.parquet",
                 events=EVENTS.filter(pl.col("at") < cut))  # fmt: skip

@@ -20,6 +20,7 @@ from behavsql.demos import demo_config
 from behavsql.models import MODEL_SETS
 from behavsql.pipeline import build
 from behavsql.progress import Progress
+from behavsql.recommenders import RECOMMENDER_SETS, REFERENCES
 from behavsql.source import Source
 from behavsql.warehouse import connect
 
@@ -32,12 +33,16 @@ LABEL_QUERIES = re.findall("<!-- label query -->" + SHOWN, README, re.DOTALL)
 
 
 def _build_sample(folder: Path, without: tuple[str, ...] = ()) -> Path:
-    """The bundled sample with the SQL files of this folder and its best model; the published file."""
+    """The bundled sample with the SQL files of this folder and its best model; the published file.
+
+    Next items are those of the references: all recommenders take as long as all else.
+    """
     made = demo_config("retail", folder / "warehouse", models="fast")
     off = {task: config.TaskSettings(enabled=False) for task in without}
     made = made.model_copy(update={"folder": folder, "tasks": off})
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODEL_SETS, "fast", ("prevalence", "persistence", "lightgbm"))
+        patch.setitem(RECOMMENDER_SETS, "fast", REFERENCES)
         return build(made, progress=Progress(quiet=True)).path
 
 

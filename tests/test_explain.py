@@ -150,14 +150,14 @@ def test_reasons_that_were_changed_are_found(made):
     )
 
 
-def test_no_reasons_are_written_where_none_are_asked_for(tmp_path):
+def test_no_reasons_are_written_where_none_are_asked_for(tmp_path, few):
     made = project(tmp_path, EVENTS, only=("churn",), explain={"reasons": 0})
     with duckdb.connect(str(prebuilt(made).path), read_only=True) as con:
         assert con.execute("select count(*) from predictions.reasons").fetchall() == [(0,)]
         assert con.execute("select count(*) from models.explanations").fetchall() == [(1,)]
 
 
-def test_how_many_reasons_there_are_is_a_setting(tmp_path):
+def test_how_many_reasons_there_are_is_a_setting(tmp_path, few):
     made = project(tmp_path, EVENTS, only=("churn",), explain={"reasons": 2})
     with duckdb.connect(str(prebuilt(made).path), read_only=True) as con:
         most = con.execute("select max(rank) from predictions.reasons").fetchall()

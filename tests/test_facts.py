@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import facts_data
 import pytest
-from conftest import shipped, stage
+from conftest import few_files, shipped, stage
 
 from behavsql import config, live
 from behavsql.config import Config
@@ -409,7 +409,8 @@ def _leaking(made: Config) -> None:
     )
 
 
-def test_a_file_that_reads_facts_too_early_is_named(tmp_path):
+def test_a_file_that_reads_facts_too_early_is_named(tmp_path, monkeypatch):
+    few_files(monkeypatch, "features.user_facts")
     made = facts_data.project(tmp_path)
     _leaking(made)
     build(made, select=("features.matrix",), progress=QUIET)
@@ -421,8 +422,8 @@ def test_a_file_that_reads_facts_too_early_is_named(tmp_path):
 
 def test_parts_make_the_same_facts(built, tmp_path):
     made = facts_data.project(tmp_path, partitions=2)
-    build(made, select=("features.matrix",), progress=QUIET)
     tables = ("staging.user_facts", "staging.users", "features.user_facts", "features.last_item")
+    build(made, select=tables, progress=QUIET)
     with _opened(made) as con, _opened(built) as other:
         for table in tables:
             query = f"select columns(*)::varchar from {table} order by all"

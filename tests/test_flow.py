@@ -334,7 +334,7 @@ where task = 'luck'
 """
 
 
-def test_a_champion_that_beats_no_reference_is_not_published(tmp_path):
+def test_a_champion_that_beats_no_reference_is_not_published(tmp_path, few):
     folder = tmp_path / "sql" / "5_labels"
     folder.mkdir(parents=True)
     (folder / "luck.sql").write_text(LUCK)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import run
+from conftest import few_files, run
 from processes import holding
 
 
@@ -13,6 +13,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A small project that was built, as the current folder."""
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
+        few_files(patch)
         patch.chdir(folder)
         Path("events.csv").write_text("user_id,ts\nu,2024-01-01 10:00\n", encoding="utf-8")
         assert run("init", "events.csv").exit_code == 0

@@ -57,18 +57,16 @@ KILLED = """
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few():
-    with pytest.MonkeyPatch.context() as patch:
-        few_files(patch)
-        yield
+pytestmark = pytest.mark.usefixtures("few")
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory, few) -> Path:
+def template(tmp_path_factory) -> Path:
     """The folder of a small project that asks nothing, built once for all tests."""
     folder = tmp_path_factory.mktemp("template")
-    prebuilt(project(folder, EVENTS, only=()))
+    with pytest.MonkeyPatch.context() as patch:
+        few_files(patch)
+        prebuilt(project(folder, EVENTS, only=()))
     return folder
 
 
@@ -299,7 +297,7 @@ def test_what_comes_in_while_a_build_runs_waits_in_the_new_file(made, warehouse,
         pytest.param("before inbox.parquet", marks=pytest.mark.slow),
         "after inbox.parquet",
         pytest.param("raw.events", marks=pytest.mark.slow),
-        "before behaviour.duckdb",
+        pytest.param("before behaviour.duckdb", marks=pytest.mark.slow),
         "after behaviour.duckdb",
     ],
 )

@@ -8,7 +8,7 @@ import duckdb
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import QUICK, Heard, prebuilt, project
+from conftest import QUICK, Heard, few_files, prebuilt, project
 
 from behavsql.catalog import Catalog
 from behavsql.config import TaskSettings
@@ -55,7 +55,13 @@ where windows.task = 'carting'
 group by windows.user_id, windows.cutoff_at
 """
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "few")
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """With the tables that tests speak of by name."""
+    few_files(monkeypatch, "features.frequency", "features.gaps", "report.lift")
 
 
 @pytest.fixture

@@ -234,7 +234,7 @@ def test_a_task_that_is_gone_takes_its_functions_along(work: duckdb.DuckDBPyConn
 
 
 def test_a_build_makes_them_when_a_model_is_trained_and_only_then(
-    tmp_path: Path, quick: None
+    tmp_path: Path, quick: None, few: None
 ) -> None:
     made = project(tmp_path, clickstream(300, 80, seed=4), only=("purchase",))
     first, heard = prebuilt(made), Heard()

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from actions_data import DEAF, SHOP, decisions
 from clickstream import COLUMNS, clickstream
-from conftest import run
+from conftest import few_files, run
 
 from behavsql import config
 from behavsql.acting import choosing
@@ -52,8 +52,15 @@ def mailed(users: int = 2_000, lift: float = 40.0) -> pl.DataFrame:
     return pl.concat([events, sold.cast(dict(events.schema))]).filter(pl.col("at") <= late)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    with pytest.MonkeyPatch.context() as patch:
+        few_files(patch, *ACTING, "report.leaderboard")  # which the command reads too
+        yield
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> config.Config:
+def built(tmp_path_factory: pytest.TempPathFactory, few: None) -> config.Config:
     folder = tmp_path_factory.mktemp("shop")
     actions = {"cost": {"mail": 1.0}, "budget": 0.3, "frequency_cap": 1}
     made = shop(folder, mailed(), actions=actions)

@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
-from conftest import SHIPPED, Heard, prebuilt, project, run
+from conftest import SHIPPED, Heard, few_files, prebuilt, project, run
 
 from behavsql.budget import Budget
 from behavsql.config import from_dict
@@ -60,8 +60,15 @@ def made(folder: Path, events: pl.DataFrame, **settings: object):
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    with pytest.MonkeyPatch.context() as patch:
+        few_files(patch)
+        yield
+
+
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory):
+def planted(tmp_path_factory: pytest.TempPathFactory, few: None):
     """A warehouse of users whose next item is planted in four of five cases."""
     config = made(tmp_path_factory.mktemp("planted"), visits(0.8), seen_items="keep")
     return config, prebuilt(config).path

@@ -318,7 +318,7 @@ def tiny(monkeypatch, untraced):
     monkeypatch.setattr(PretrainedTransformer, "OPTIONS", options)
 
 
-def test_a_build_pretrains_once_and_publishes_users_who_are_alike(tmp_path, rows, tiny):
+def test_a_build_pretrains_once_and_publishes_users_who_are_alike(tmp_path, rows, tiny, few):
     made = project(tmp_path, clickstream(300, 80, seed=4), only=("purchase",))
     heard = Heard()
     path = train(made, tasks=["purchase"], models=["pretrained_transformer"], progress=heard).path

@@ -137,7 +137,7 @@ def test_no_file_and_no_output_holds_an_id_or_the_key(tmp_path, capfd):
         assert "of-shop" not in str(told)
 
 
-def test_the_key_must_be_there_and_stay_the_same(tmp_path, monkeypatch):
+def test_the_key_must_be_there_and_stay_the_same(tmp_path, few, monkeypatch):
     made = small(tmp_path, "user,type,at\n1,view,2024-01-02 10:00\n", {"pseudonyms": True})
     for short in ("", "short"):
         monkeypatch.setenv(key.VARIABLE, short)
@@ -151,7 +151,7 @@ def test_the_key_must_be_there_and_stay_the_same(tmp_path, monkeypatch):
     assert KEY not in str(error.value)
 
 
-def test_the_inbox_takes_pseudonyms_and_nothing_else(tmp_path):
+def test_the_inbox_takes_pseudonyms_and_nothing_else(tmp_path, few):
     made = shop(tmp_path, only=())
     path = build(made, progress=Progress(quiet=True)).path
     with closing(duckdb.connect(str(path))) as con:
@@ -245,7 +245,7 @@ def test_a_misspelt_column_is_not_passed_over(tmp_path):
             stage(small(tmp_path, text, **parts))
 
 
-def test_events_past_retention_do_not_enter_and_are_counted(tmp_path):
+def test_events_past_retention_do_not_enter_and_are_counted(tmp_path, few):
     made = shop(tmp_path, privacy={"retention_days": 30}, only=())
     build(made, progress=Progress(quiet=True))
     with reading(made.warehouse / ".work/raw.duckdb") as con:
@@ -261,7 +261,7 @@ def test_events_past_retention_do_not_enter_and_are_counted(tmp_path):
 
 
 def test_an_update_keeps_out_what_is_too_old_and_reads_all_again_before_it_piles_up(
-    tmp_path, quick
+    tmp_path, quick, few
 ):
     events = clickstream(300, 80, seed=4).sort("at")
     made = shop(tmp_path, privacy={"retention_days": 60}, path="events*.parquet")
@@ -289,7 +289,7 @@ def test_an_update_keeps_out_what_is_too_old_and_reads_all_again_before_it_piles
     assert any("older than retention_days" in line for line in heard.lines)
 
 
-def test_rows_of_a_database_are_landed_with_pseudonyms_and_without_what_is_dropped(tmp_path):
+def test_rows_of_a_database_are_landed_with_pseudonyms_and_without_what_is_dropped(tmp_path, few):
     with closing(sqlite3.connect(tmp_path / "shop.db")) as con:
         con.execute("create table events (id integer, user, term, type, at, email, income)")
         con.executemany("insert into events values (?, ?, ?, ?, ?, ?, ?)", [

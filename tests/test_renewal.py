@@ -24,7 +24,7 @@ EVENTS = {"user_id": "user", "event_at": "at", "event_type": "type"}
 
 
 @pytest.fixture(autouse=True)
-def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def secret(monkeypatch: pytest.MonkeyPatch, few: None) -> None:
     monkeypatch.setenv(key.VARIABLE, "correct horse battery staple, twice")
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -22,10 +23,14 @@ from behavsql.progress import Progress
 EVENTS = clickstream(300, 80, seed=4)
 QUIET = Progress(quiet=True)
 STOPPED = "failed or was stopped last time"
+HERE = str(Path(__file__).parent)
 # Trains as usual, but the task's last model waits for ever once it has said so.
 WAITING = f"""
 import datetime, sys, time
 from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+import pytest
+from conftest import few_files
 from behavsql import config, models
 from behavsql.models.decision_tree import DecisionTree
 from behavsql.pipeline import build
@@ -39,11 +44,12 @@ def wait(self, train, valid):
 
 fit, DecisionTree.fit = DecisionTree.fit, wait
 models.MODEL_SETS["fast"] = {QUICK!r}
+few_files(pytest.MonkeyPatch())
 data = eval(Path(sys.argv[2]).read_text())
 build(config.from_dict(data, Path(sys.argv[1]), "behavsql.toml"), progress=Progress(quiet=True))
 """
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "few")
 
 
 def _stop(*_: object) -> None:
@@ -79,7 +85,7 @@ def test_a_killed_training_starts_again_and_nothing_before_it_does(tmp_path, row
     script = tmp_path / "waiting.py"
     script.write_text(textwrap.dedent(WAITING))
     process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path), str(tmp_path / "config.txt")],
+        [sys.executable, str(script), str(tmp_path), str(tmp_path / "config.txt"), HERE],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -24,22 +24,16 @@ QUIET = Progress(quiet=True)
 RUN = "select max(run_id) from meta.runs"
 JUNK = b"not a database, but long enough to be looked at" * 200
 
-pytestmark = pytest.mark.usefixtures("quick")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few():
-    with pytest.MonkeyPatch.context() as patch:
-        few_files(patch)
-        yield
+pytestmark = pytest.mark.usefixtures("quick", "few")
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory, few) -> Path:
+def template(tmp_path_factory) -> Path:
     """The folder of a small project whose runs 1 to 3 were published, run 3 last."""
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODEL_SETS, "fast", QUICK)
+        few_files(patch)
         made = project(folder, clickstream(300, 80, seed=4), only=("purchase",))
         prebuilt(made)
         for _ in range(2):

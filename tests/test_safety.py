@@ -130,7 +130,7 @@ def test_the_shell_refuses_options_that_contradict_each_other(warehouse):
     assert CliRunner().invoke(app, ["shell", "--warehouse", str(warehouse / "none")]).exit_code == 1
 
 
-def test_a_stored_model_that_was_changed_is_refused_by_name(tmp_path, quick):
+def test_a_stored_model_that_was_changed_is_refused_by_name(tmp_path, quick, few):
     made = project(tmp_path, clickstream(300, 80, seed=4), only=("purchase",))
     prebuilt(made)
     with closing(duckdb.connect(str(made.warehouse / ".work/build.duckdb"))) as con:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import Heard, prebuilt, project
+from conftest import Heard, few_files, prebuilt, project
 from test_incremental import FEATURE, LABEL
 
 from behavsql.errors import ConfigError, ModelError
@@ -23,7 +23,12 @@ SCORED = (
     "select max(as_of), max(scored_at), count(*) from predictions.scored where task = 'purchase'"
 )
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "few")
+
+
+@pytest.fixture
+def few(monkeypatch):
+    few_files(monkeypatch, "report.leaderboard")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 from clickstream import clickstream
-from conftest import prebuilt, project
+from conftest import QUICK, few_files, prebuilt, project
 from sklearn.metrics import log_loss, roc_auc_score
 
 from behavsql.pipeline import build, score
@@ -24,7 +24,8 @@ def story(tmp_path_factory):
     last = EVENTS["at"].max()
     first = EVENTS.filter(pl.col("at") <= last - pl.duration(days=20))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models.MODEL_SETS, "fast", ("prevalence", "persistence", "decision_tree"))
+        patch.setitem(models.MODEL_SETS, "fast", QUICK)
+        few_files(patch)
         made = project(folder, first, only=TASKS)
         prebuilt(made)
         for days in (10, 0):

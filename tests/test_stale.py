@@ -21,7 +21,7 @@ EARLIER = EVENTS.filter(pl.col("at") < EVENTS["at"].max() - timedelta(days=2))
 QUIET = Progress(quiet=True)
 STOPPED = "failed or was stopped last time"
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "few")
 
 
 def _put(made, events: pl.DataFrame) -> None:

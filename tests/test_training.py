@@ -29,7 +29,7 @@ LEFT_OUT = "select task, model, reason from models.left_out"
 
 
 @pytest.fixture
-def made(tmp_path, quick):
+def made(tmp_path, quick, few):
     return project(tmp_path, EVENTS, only=("purchase",))
 
 

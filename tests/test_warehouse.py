@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from clickstream import clickstream
-from conftest import QUICK, prebuilt, project
+from conftest import QUICK, few_files, prebuilt, project
 from processes import python
 
 from behavsql.errors import LockedError, WarehouseError
@@ -27,7 +27,8 @@ KILLED = """
     import os, signal, sys
     from pathlib import Path
     sys.path.insert(0, sys.argv[3])
-    from conftest import QUICK, project
+    import pytest
+    from conftest import QUICK, few_files, project
     from behavsql import models
     from behavsql.pipeline import build
     from behavsql.progress import Progress
@@ -45,11 +46,12 @@ KILLED = """
     if sys.argv[2] == "replaced":
         os.replace = lambda *paths: die(replace(*paths))
     models.MODEL_SETS["fast"] = QUICK
+    few_files(pytest.MonkeyPatch())
     build(project(Path(sys.argv[1]), only=("purchase",), settings={"seed": 99, "session_gap": "7 minutes"}),
           progress=Deadly(quiet=True))
 """
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "few")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,7 @@ def template(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODEL_SETS, "fast", QUICK)
+        few_files(patch)
         prebuilt(project(folder, EVENTS, only=("purchase",)))
     return folder
 

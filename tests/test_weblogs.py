@@ -70,7 +70,7 @@ def test_nothing_but_the_visitor_names_people(tmp_path):
     assert names.isdisjoint({"address", "remote_user", "ident"})
 
 
-@pytest.mark.parametrize(("request_", "status", "event", "page"), [
+REQUESTS = [
     ("GET / HTTP/1.1", 200, "page_view", "/"),
     ("GET /a HTTP/1.1", 304, "page_view", "/a"),
     ("GET http://example.org/a?b#c HTTP/1.1", 200, "page_view", "/a"),
@@ -86,10 +86,17 @@ def test_nothing_but_the_visitor_names_people(tmp_path):
     ("-", 408, "error", None),
     (r"\x16\x03\x01", 400, "error", None),
     ("GET /a HTTP/1.1", "-", "page_view", "/a"),
-])  # fmt: skip
-def test_what_a_request_is(tmp_path, request_, status, event, page):
-    con = stage(made(tmp_path, line(request_, status)))
-    assert asked(con, "select event_type, item_id from staging.events") == [(event, page)]
+]  # fmt: skip
+
+
+def test_what_a_request_is(tmp_path):
+    lines = [
+        line(request, status, user=f"visitor{n:02d}")
+        for n, (request, status, *_) in enumerate(REQUESTS)
+    ]
+    con = stage(made(tmp_path, *lines))
+    found = asked(con, "select event_type, item_id from staging.events order by user_id")
+    assert found == [(event, page) for *_, event, page in REQUESTS]
 
 
 def test_a_visitor_is_who_is_logged_in_or_an_address_with_an_agent(tmp_path):
