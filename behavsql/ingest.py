@@ -25,23 +25,9 @@ from behavsql.clock import tomorrow
 from behavsql.config import INBOX, Config
 from behavsql.errors import SourceError
 from behavsql.input import (
-    arrivals,
-    bots,
-    facts,
-    identities,
-    loads,
-    refused_lines,
-    sources,
-    unread_lines,
-    weblogs,
-)
-from behavsql.input.mapping import (
-    bound,
-    day_zone,
-    event_columns,
-    from_zone,
-    in_zone,
-)
+    arrivals, bots, facts, identities, loads, refused_lines, sources, unread_lines, weblogs,
+)  # fmt: skip
+from behavsql.input.mapping import bound, day_zone, event_columns, from_zone, in_zone
 from behavsql.input.sources import Scan
 from behavsql.privacy import consents, entering, key, register
 from behavsql.quoting import identifier
