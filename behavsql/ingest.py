@@ -24,11 +24,10 @@ from behavsql import fact_settings
 from behavsql.clock import tomorrow
 from behavsql.config import INBOX, Config
 from behavsql.errors import SourceError
-from behavsql.input import (
-    arrivals, bots, facts, identities, loads, refused_lines, sources, unread_lines, weblogs,
-)  # fmt: skip
+from behavsql.input import arrivals, bots, facts, identities, loads, refused_lines, sources, weblogs
 from behavsql.input.mapping import bound, day_zone, event_columns, from_zone, in_zone
 from behavsql.input.sources import Scan
+from behavsql.input.unread_lines import keep as keep_unread
 from behavsql.privacy import consents, entering, key, register
 from behavsql.quoting import identifier
 from behavsql.source import Source
@@ -205,7 +204,7 @@ def _load_events(
 ) -> None:
     load = loads.begin(con, source.name, scan.types)
     fill(con, source, scan, fields, whole, load, "raw.loaded")
-    unread_lines.keep(con, source, scan.files, "loaded")
+    keep_unread(con, source, scan.files, "loaded")
     _note_source(con, config, source, scan, load)
     if source.not_products:
         rows = [(source.name, item) for item in source.not_products]
