@@ -199,7 +199,9 @@ class Run:
         started = time.perf_counter()
         old = self.history.records.get(step.name)
         is_updated = self.update is not None and self.update.takes(step, old)
-        before = self.results.before(step) if old and not self.full and not is_updated else {}
+        # What a step that was stopped half-way left is not what its last record tells of.
+        is_known = old and step.name not in self.history.stopped
+        before = self.results.before(step) if is_known and not self.full and not is_updated else {}
         is_undone = step.verb not in NOT_UNDONE  # if it is cut short
         with self.transactions.step() if is_undone else nullcontext():
             with self._line(step, found) as line:

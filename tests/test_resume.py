@@ -19,6 +19,7 @@ from behavsql.compile import certificate
 from behavsql.errors import SqlFileError
 from behavsql.pipeline import build, dry_run
 from behavsql.progress import Progress
+from behavsql.warehouse import Warehouse, open_file
 
 EVENTS = clickstream(300, 80, seed=4)
 QUIET = Progress(quiet=True)
@@ -124,6 +125,27 @@ def test_a_compilation_that_was_cut_short_is_done_again(tmp_path, rows, monkeypa
     assert "compile purchase" in build(made, progress=QUIET).steps
     assert rows(path, functions) == before
     assert _due(made) == {}
+
+
+def test_what_a_killed_reading_left_is_not_taken_for_what_was_read_before(tmp_path, monkeypatch):
+    made = project(tmp_path, EVENTS, only=("purchase",))
+    build(made, select=["staging"], progress=QUIET)
+    EVENTS.head(len(EVENTS) // 2).write_parquet(tmp_path / "events.parquet")
+    record = run.Run._record
+
+    def killed(self, step, *told):
+        if step.name == "raw.events":  # all is read, and it is not written down
+            raise KeyboardInterrupt
+        record(self, step, *told)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run.Run, "_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build(made, select=["staging"], progress=QUIET)
+    build(made, select=["sessions.sessions"], progress=QUIET)  # and what is out of date above it
+    with open_file(Warehouse(made.warehouse).build) as con:
+        found = con.execute("select count_rows from staging.sources").fetchall()
+    assert found == [(len(EVENTS) // 2,)]
 
 
 def test_verdicts_on_tasks_survive_a_build_that_fails_before_them(tmp_path, rows, monkeypatch):
