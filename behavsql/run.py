@@ -199,10 +199,10 @@ class Run:
         started = time.perf_counter()
         old = self.history.records.get(step.name)
         is_updated = self.update is not None and self.update.takes(step, old)
-        # What a step that was stopped half-way left is not what its last record tells of.
-        is_known = old and step.name not in self.history.stopped
-        before = self.results.before(step) if is_known and not self.full and not is_updated else {}
         is_undone = step.verb not in NOT_UNDONE  # if it is cut short
+        # What a step left that was stopped half-way is not what its last record tells of.
+        is_known = old is not None and (is_undone or step.name not in self.history.stopped)
+        before = self.results.before(step) if is_known and not self.full and not is_updated else {}
         with self.transactions.step() if is_undone else nullcontext():
             with self._line(step, found) as line:
                 self.note, self.is_cut_short = "", False
