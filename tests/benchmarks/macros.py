@@ -24,7 +24,10 @@ from behavsql import frames, parity
 from behavsql.compile import CompileError, profile
 from behavsql.compile.scorer import Scorer
 from behavsql.quoting import identifier, literal
+from behavsql.sequences import COLUMNS
 
+# With the events before each, which Markov chains and HMMs read.
+QUESTIONS = "(from features.matrix left join features.sequences using (user_id, cutoff_at))"
 HEADER = (f"{'task':11s} {'model':14s} {'rows':>7s} {'differs':>8s} {'splits':>6s} {'row KB':>6s} "
           f"{'batch KB':>8s} {'one row':>8s} {'row form':>9s} {'batch':>8s} {'Python':>8s} {'ratio':>6s}")  # fmt: skip
 UNITS = (f"{'':11s} {'':14s} {'':7s} {'':8s} {'':6s} {'':6s} {'':8s} {'ms':>8s} {'us/row':>9s} "
@@ -43,7 +46,7 @@ def main() -> None:
         con.execute(f"attach {literal(f'{folder}/scratch.duckdb')} as scratch")
         con.execute(f"use shop; set timezone = 'UTC'; set threads = {given.threads}")
         con.execute(
-            "create table scratch.big as select m.* from features.matrix as m cross join "
+            f"create table scratch.big as select m.* from {QUESTIONS} as m cross join "
             f"generate_series(1, 1 + {given.rows} // (select count(*) from features.matrix)) "
             f"limit {given.rows}"
         )
@@ -84,7 +87,8 @@ def report(
     con.execute(f"create or replace macro scratch.score(_table) as table {batch}")
     rows, gap = difference(con, one, model, calibrator)
     user = con.execute("select max(user_id) from features.latest").fetchall()[0][0]
-    ask = f"select scratch.predict(f) from features.latest as f where user_id = {literal(user)}"
+    latest = QUESTIONS.replace("matrix", "latest")
+    ask = f"select scratch.predict(f) from {latest} as f where user_id = {literal(user)}"
     one_row = statistics.median(timed(lambda: con.execute(ask).fetchall()) for _ in range(9))
     some = min(given.rows, 100_000)
     by_row = timed(lambda: write(con, f"select user_id, scratch.predict(f) as score "
@@ -107,11 +111,11 @@ def write(con: duckdb.DuckDBPyConnection, query: str) -> None:
 def difference(con, one: parity.Published, model, calibrator) -> tuple[int, float]:
     """Test rows, and the largest difference of the row form from Python, relative above 1."""
     only = "asked.split = 'test'"
-    asked = frames.load(con, one.task, one.kind, 1, 7, only)
+    asked = frames.load(con, one.task, one.kind, 1, 7, only, with_sequences=model.reads != "table")
     score = calibrator.transform(model.predict(asked.table))
     con.register("said", asked.keys.with_columns(pl.Series("score", score)).to_arrow())
     answers = con.sql(
-        "select score, scratch.predict(f) as sql from features.matrix as f "
+        f"select score, scratch.predict(f) as sql from {QUESTIONS} as f "
         "inner join said using (user_id, cutoff_at)"
     ).pl()
     con.unregister("said")
@@ -120,7 +124,8 @@ def difference(con, one: parity.Published, model, calibrator) -> tuple[int, floa
 
 
 def roundtrip(con, one: parity.Published, model, calibrator, scorer: Scorer) -> None:
-    columns = ", ".join(map(identifier, scorer.features))
+    read = (*scorer.features, *(COLUMNS if model.reads != "table" else ()))
+    columns = ", ".join(map(identifier, read))
     frame = con.sql(f"select user_id, {columns} from scratch.big").pl()
     table = frames.unlabelled(frame.drop("user_id"), one.task, one.kind)
     table = replace(table, features=whole(con, table.features))
@@ -137,7 +142,8 @@ def whole(con, features: pl.DataFrame) -> pl.DataFrame:
     known = con.sql("from scratch.big limit 0").pl().schema
     missing = {
         name: pl.lit(None, kind if kind == pl.String else pl.Float64)
-        for name, kind in known.items() if name not in features.columns
+        for name, kind in known.items()
+        if name not in features.columns and not isinstance(kind, pl.List)
     }  # fmt: skip
     return features.with_columns(**missing)
 
