@@ -1,4 +1,9 @@
-"""Other views of the same sequences, drawn anew each epoch, so that a network learns what they share."""
+"""Other views of the same sequences, drawn anew each epoch, so that a network learns what they share.
+
+All four ways, measured with a GRU by tests/benchmarks/options.py: the churn of MovieLens' users (2,357
+questions of train, two seeds) got better by .0009 [-.0021, .0040] of log loss, the engagement of
+Wikipedia's editors (8,234, one seed) worse by .034 [.019, .047] of Poisson deviance. So none is the default.
+"""
 
 from collections.abc import Callable, Sequence
 
