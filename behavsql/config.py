@@ -227,6 +227,10 @@ def _explain(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if kind == "string_pattern_mismatch":
         message = f"allowed is {PATTERNS.get(str(location[-1]), 'another text')}"
+    # Of a value of no type that an option may have, the first of those types is told.
+    if location[:1] == ("models",) and len(location) > 3:
+        where = ".".join(map(str, location[:3]))
+        message = "allowed are a number, a word, true or false, and a list of words"
     value = None if location[-1:] == ("url",) else problem.get("input")  # it may hold a password
     if kind != "value_error" and isinstance(value, (str, int, float, list)):
         message = f"it is {value!r}; {message[0].lower()}{message[1:]}"

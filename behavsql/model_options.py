@@ -1,6 +1,7 @@
 """`[models.<name>]` of a config: what a project sets of a model's own options."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from behavsql.errors import nearest
@@ -98,6 +99,8 @@ def _problem(model: "type[Model]", option: str, value: Value) -> str | None:
 
 
 def _past_limits(option: str, value: float) -> str | None:
+    if not isfinite(value):
+        return "allowed is a finite number"
     if option == "pca":
         is_right = 0 <= value < 1 or value == int(value) > 0
         return (

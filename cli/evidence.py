@@ -25,6 +25,8 @@ def card(
     """
     from behavsql.cli import evidence_output, places
 
+    if task and same and task != same:
+        raise typer.BadParameter(f"{task} and -t {same}; allowed is one of them. Leave one out.")
     evidence_output.card(places.choose_warehouse(config, warehouse), task or same, as_json)
 
 
