@@ -228,7 +228,8 @@ def test_an_ingest_cut_short_is_done_again_whatever_ran_since(tmp_path, monkeypa
                 build(made, progress=QUIET)
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert _due(made)["raw.events"] == STOPPED
-    assert build(made, progress=QUIET).steps[:2] == ("raw.events", "staging.repeats")
+    steps = build(made, progress=QUIET).steps
+    assert steps[0] == "raw.events" and "staging.repeats" in steps
     assert _due(made) == {}
 
 
