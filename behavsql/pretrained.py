@@ -13,7 +13,7 @@ from behavsql import model_tables, sequences
 from behavsql.config import Config
 from behavsql.database_file import open_file
 from behavsql.errors import ConfigError, ModelError
-from behavsql.models.parts.pretraining import SIZES, Pretrained, cost, pretrain
+from behavsql.models.parts.pretraining import FORMAT, SIZES, Pretrained, cost, pretrain
 from behavsql.models.parts.pretraining_data import Histories
 from behavsql.models.parts.sequence_encoder import BUCKETS, FIRST_BUCKET, MOST_KNOWN
 from behavsql.plan import content
@@ -65,7 +65,7 @@ def ensure(
     if settings.pretrained:
         start = read(config.folder / settings.pretrained)
     source = digest(
-        content.fingerprint(con, f"({_EVENTS})"), until, settings.seed, settings.pretrain_size,
+        FORMAT, content.fingerprint(con, f"({_EVENTS})"), until, settings.seed, settings.pretrain_size,
         start.to_bytes() if start else None,
     )  # fmt: skip
     held = "select learned_from, coalesce(is_cut_short, false) from models.pretrained"

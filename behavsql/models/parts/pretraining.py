@@ -21,6 +21,7 @@ from behavsql.models.parts import pretraining_losses
 from behavsql.models.parts.pretraining_data import (
     GAPS,
     PLACES,
+    QUESTION,
     SPECIAL,
     Batches,
     Histories,
@@ -31,8 +32,8 @@ from behavsql.models.parts.quiet_keras import import_keras
 from behavsql.models.parts.sequence_encoder import NUMBERS, SequenceEncoder
 from behavsql.sequences import LENGTH, Sequences
 
-FORMAT = 1  # of the artifact
-PASSES, LEAST_STEPS = 20, 200  # over all events at most; batches at least
+FORMAT = 2  # of the artifact
+PASSES, LEAST_STEPS = 40, 200  # over all events at most; batches at least
 HELD_OUT, MOST_HELD_OUT = 0.05, 2_000  # share and number of users whose losses are reported
 REPORTS = 10  # how often the losses are measured and told
 LEAST_USERS = 20
@@ -79,10 +80,11 @@ def cost(size: Size, codes: Mapping[str, int], steps: int = LENGTH + 1) -> Cost:
     looked_up = (sum(codes.values()) + SPECIAL * len(codes) + LENGTH + 2) * d
     numbers = (len(NUMBERS) + 1) * d
     heads = 2 * d * (d + 1) + out * (d + 1)
+    question = (len(QUESTION) + 1) * d + d * (d + 1)
     read = 2 * (size.blocks * 12 * d * d + len(NUMBERS) * d) + size.blocks * 4 * steps * d
-    row = steps * read + PLACES * 2 * (2 * d * d + out * d)
+    row = steps * read + 2 * (len(QUESTION) * d + d * d) + PLACES * 2 * (2 * d * d + out * d)
     return Cost(
-        looked_up + numbers + size.blocks * block + 2 * d + heads,
+        looked_up + numbers + question + size.blocks * block + 2 * d + heads,
         read,
         3.0 * row * size.rows * size.steps,
     )

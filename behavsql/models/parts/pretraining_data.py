@@ -18,6 +18,10 @@ GAPS = len(GAP_EDGES) + 1
 PLACES = 12  # of a row's tokens whose heads are asked in a step
 MASKED_SHARE = 0.15  # Source: Devlin et al., 2018
 SPECIAL = 2  # codes behind those of an encoder: MASK, then ASK
+QUESTION = ("ago", "tenure", "count")  # the last axis of "question"
+# Of the time until the next event, asked at the question, against one asked at an event, of which a
+# row has many: tasks ask at a question.
+QUESTION_WEIGHT = 8
 AGO, VALUE = NUMBERS.index("ago"), NUMBERS.index("value")
 
 
@@ -94,20 +98,24 @@ class Histories:
 
 
 def with_question(inputs: dict[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """The inputs of a batch with one more step behind the events: the question itself.
+    """The inputs of a batch with one more step behind the events, the question itself, of role ASK.
 
-    Its role is ASK and its `ago` the time since the newest event, as the encoder scales it; a
-    question without any event consists of it alone. sizes: of the encoder.
+    "question" (b, 3) float32 is what it knows of the events as a whole, in the order of QUESTION:
+    the time since the newest and since the oldest, as the encoder scales them, and the logarithm of
+    their number, from -1 for none to 1 for all there is room for. Attention takes means, so that it
+    could not count. Without any event the times are 0. sizes: of the encoder.
     """
-    ago = inputs["numbers"][:, -1:, AGO]
-    asked = np.zeros((len(ago), 1, len(NUMBERS)), np.float32)
-    asked[:, :, AGO] = np.where(inputs["mask"][:, -1:], ago, 0)
+    mask, ago = inputs["mask"], inputs["numbers"][..., AGO]
+    oldest = np.take_along_axis(ago, mask.argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
+    times = np.where(mask[:, -1:], np.stack([ago[:, -1], oldest], axis=1), 0)
+    count = 2 * np.log1p(mask.sum(axis=1)) / np.log1p(mask.shape[1]) - 1
     for name in TEXTS:
         code = sizes[name] + 1 if name == "role" else PADDING
         inputs[name] = np.pad(inputs[name], ((0, 0), (0, 1)), constant_values=code).astype(np.int32)
-    inputs["numbers"] = np.concatenate([inputs["numbers"], asked], axis=1)
-    inputs["mask"] = np.pad(inputs["mask"], ((0, 0), (0, 1)), constant_values=True)
-    inputs["is_causal"] = np.zeros((len(ago), 1), bool)
+    inputs["numbers"] = np.pad(inputs["numbers"], ((0, 0), (0, 1), (0, 0)))
+    inputs["mask"] = np.pad(mask, ((0, 0), (0, 1)), constant_values=True)
+    inputs["is_causal"] = np.zeros((len(mask), 1), bool)
+    inputs["question"] = np.column_stack([times, count]).astype(np.float32)
     return inputs
 
 
@@ -182,7 +190,8 @@ class Batches:
         gap = np.maximum(histories.ends(row.ravel()).reshape(row.shape) - since, 0)
         targets = {**codes, "gap": gap_classes(gap, has_next)}
         weights = {
-            "role": told, "item": told & (codes["item"] > 1), "gap": is_asked & is_next,
+            "role": told, "item": told & (codes["item"] > 1),
+            "gap": (is_asked & is_next) * np.where(is_last, QUESTION_WEIGHT, 1),
         }  # fmt: skip
         return targets, {name: weight.astype(np.float32) for name, weight in weights.items()}
 

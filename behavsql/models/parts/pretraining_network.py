@@ -14,15 +14,17 @@ from behavsql.models.parts.event_embedding import (
     keras,
     layers,
     ops,
+    pooled,
     transformer_block,
 )
-from behavsql.models.parts.pretraining_data import GAPS, PLACES, SPECIAL
+from behavsql.models.parts.pretraining_data import GAPS, PLACES, QUESTION, SPECIAL
 from behavsql.sequences import LENGTH
 
 if TYPE_CHECKING:
     from behavsql.models.parts.pretraining import Size
 
 OUTPUTS = ("role", "item", "gap")
+FARTHEST_ODDS = 10.0
 
 
 @keras.saving.register_keras_serializable("behavsql")
@@ -39,6 +41,14 @@ class Directed(layers.Layer):
         is_free = ops.logical_not(ops.expand_dims(is_causal, 2))  # (b, 1, 1)
         allowed = ops.logical_and(ops.expand_dims(mask, 1), ops.logical_or(is_free, before))
         return ops.logical_or(allowed, itself)
+
+
+@keras.saving.register_keras_serializable("behavsql")
+class Ask(layers.Layer):
+    """steps (b, t, d), asked (b, d) -> the steps, with what is asked added to the last."""
+
+    def call(self, steps, asked):
+        return ops.concatenate([steps[:, :-1], steps[:, -1:] + asked[:, None]], axis=1)
 
 
 @keras.saving.register_keras_serializable("behavsql")
@@ -65,18 +75,49 @@ class Newest(layers.Layer):
         return steps[:, -1]
 
 
+@keras.saving.register_keras_serializable("behavsql")
+class Forecast(layers.Layer):
+    """logits (b, GAPS) of the time to the next event -> (b, GAPS - 1): log odds that it is not over yet.
+
+    One for each of GAP_EDGES; what is beyond FARTHEST_ODDS is no farther.
+    """
+
+    def call(self, logits):
+        over = [ops.logsumexp(logits[:, : i + 1], axis=1) for i in range(GAPS - 1)]
+        still = [ops.logsumexp(logits[:, i + 1 :], axis=1) for i in range(GAPS - 1)]
+        odds = ops.stack(still, axis=1) - ops.stack(over, axis=1)
+        return ops.clip(odds, -FARTHEST_ODDS, FARTHEST_ODDS)
+
+
 def body(size: "Size", codes: Mapping[str, int], steps: int):
     """A Keras model: inputs of `with_question`, t = `steps` -> (b, t, d). codes: an encoder's sizes."""
     inputs = event_inputs(steps)
     inputs["is_causal"] = keras.Input((1,), dtype="bool", name="is_causal")
+    inputs["question"] = keras.Input((len(QUESTION),), name="question")
     sizes = {name: count + SPECIAL for name, count in codes.items()}
-    told = {name: inputs[name] for name in inputs if name != "is_causal"}
-    x = embed(told, sizes, size.units, positions=LENGTH + 1)
+    x = embed(inputs, sizes, size.units, positions=LENGTH + 1)
+    asked = layers.Dense(size.units, activation="gelu", name="question_wide")(inputs["question"])
+    x = Ask(name="ask")(x, layers.Dense(size.units, name="embed_question")(asked))
     looks = Directed(name="directed")(inputs["mask"], inputs["is_causal"])
     x = layers.Dropout(size.dropout, name="drop_events")(x)
     for i in range(size.blocks):
         x = transformer_block(x, looks, size.heads, size.dropout, name=f"block_{i + 1}")
     return keras.Model(inputs, layers.LayerNormalization(name="norm")(x), name="body")
+
+
+def reader(size: "Size", codes: Mapping[str, int], steps: int):
+    """(inputs by name, (b, 2 d + GAPS - 1)): all that is known of the question once it is pre-trained.
+
+    What the body makes of the question, the mean of what it makes of the events, and the forecast.
+    """
+    inner = body(size, codes, steps)
+    inputs = {tensor.name: tensor for tensor in inner.inputs}
+    read = inner(inputs)
+    asked = Newest(name="newest")(read)
+    following = layers.Dense(size.units, activation="gelu", name="next")(asked)
+    forecast = Forecast(name="forecast")(layers.Dense(GAPS, name="say_gap")(following))
+    whole = pooled(read, inputs["mask"], "mean")
+    return inputs, layers.Concatenate(name="summary")([asked, whole, forecast])
 
 
 def network(size: "Size", codes: Mapping[str, int], steps: int):

@@ -213,7 +213,7 @@ class SequenceNetwork(Model):
     def _learn(self, train: object, valid: object) -> tuple[dict[str, list[float]], bool]:
         """Train `_network` and leave it at its best: the losses of the epochs, whether time ran out."""
         rate, epochs = float(self.option("learning_rate")), int(self.option("epochs"))
-        return self._epochs(train, valid, rate, epochs, self._time_left())
+        return self._epochs(self._network, train, valid, rate, epochs, self._time_left())
 
     def _time_left(self) -> float | None:
         """Seconds for what is still to be learned; a fifth is kept for what comes after."""
@@ -221,21 +221,22 @@ class SequenceNetwork(Model):
         return None if self.seconds is None else max(0.8 * self.seconds - spent, 0.0)
 
     def _epochs(
-        self, train: object, valid: object, rate: float, epochs: int, seconds: float | None
-    ) -> tuple[dict[str, list[float]], bool]:
+        self, network: object, train: object, valid: object, rate: float, epochs: int,
+        seconds: float | None,
+    ) -> tuple[dict[str, list[float]], bool]:  # fmt: skip
         keras = import_keras(self.threads)
         from behavsql.models.parts.sequence_training import TimeLimit
 
-        self._network.compile(
+        network.compile(
             optimizer=self._optimizer(keras, rate),
             loss=network_loss(self.kind, str(self.option("loss"))),
             jit_compile=False,  # compiling takes longer than these few layers save
         )  # fmt: skip
         # Else the step is traced twice, first to make the optimizer's variables.
-        self._network.optimizer.build(self._network.trainable_variables)
+        network.optimizer.build(network.trainable_variables)
         limit = TimeLimit(seconds if seconds is not None else float("inf"))
         stopping = keras.callbacks.EarlyStopping(patience=PATIENCE, restore_best_weights=True)
-        found = self._network.fit(
+        found = network.fit(
             train, validation_data=valid, epochs=epochs, shuffle=False, callbacks=[stopping, limit],
             verbose=0,
         )  # fmt: skip
@@ -297,4 +298,7 @@ def _shuffled(
         known = values[mask]
         known[:, list(channel)] = known[order][:, list(channel)]
         values[mask] = known
-    return {**inputs, name: values}
+    found = {**inputs, name: values}
+    if "question" in inputs and channel == CHANNELS["days_ago_sequence"]:  # it tells of the times
+        found["question"] = inputs["question"][random.permutation(len(mask))]
+    return found

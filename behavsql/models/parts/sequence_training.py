@@ -30,6 +30,11 @@ class Batches(keras.utils.PyDataset):
         self.seed, self.ways, self.epoch = seed, tuple(ways), 0
         self._shuffle()
 
+    @property
+    def told(self) -> tuple[np.ndarray, np.ndarray]:
+        """Label and weight (n,)."""
+        return self.label[:, 0], self.weight
+
     def __len__(self) -> int:
         return -(-len(self.label) // self.size)
 
