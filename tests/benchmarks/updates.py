@@ -79,9 +79,8 @@ def begun(chosen: argparse.Namespace, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         split(chosen.events, folder, chosen.new)
         (folder / "behavsql.toml").write_text(CONFIG)
-        timed(folder, *(("build",) if chosen.build else TRAINED))
-    else:
-        timed(folder, "score")  # what another version of the code would make otherwise
+    # Also where it is built already: another version of the code may make some of it anew.
+    timed(folder, *(("build",) if chosen.build else TRAINED))
     return folder
 
 
