@@ -42,20 +42,23 @@ def _of(said: "Said", form: "Form", x: str, t_x: str, age: str, value: str) -> s
     alive = f"CASE WHEN {x} > 0 THEN 1e0 / (1e0 + exp(least({odds}, 700e0))) ELSE 1e0 END"
     ahead = f"2e0 * atanh({t} / (2e0 * ({alpha} + {age}) + {t}))"
 
-    def told(alive: str, ahead: str) -> str:
+    def told(alive: str, ahead: str, z: str) -> str:
         if said.answer in ("number", "value"):
-            number = f"{literal(said.level)} * {alive} * {_number(said, x, age, ahead)}"
+            number = f"{literal(said.level)} * {alive} * {_number(said, x, age, ahead, z)}"
             return number if said.answer == "number" else f"{number} * {_each(said, x, value)}"
         if said.answer == "waits":
             return f"{t} - {alive} * {_away(said, x, age, ahead)}"
         comes = f"{alive} * {_one_less_exp(f'({r} + {x}) * {ahead}')}"
         return comes if said.answer == "comes" else f"1e0 - {comes}"
 
-    def whole(alive: str, ahead: str) -> str:
+    def whole(alive: str, ahead: str, z: str) -> str:
         otherwise = literal(said.otherwise)
-        return f"CASE WHEN {x} IS NULL THEN {otherwise} ELSE {told(alive, ahead)} END"
+        return f"CASE WHEN {x} IS NULL THEN {otherwise} ELSE {told(alive, ahead, z)} END"
 
-    return form.bind(alive, lambda one: form.bind(ahead, lambda two: whole(one, two)))
+    z = f"{t} / ({literal(of.off_one().alpha)} + {age} + {t})"  # of the series, if there is one
+    return form.bind(alive, lambda one: form.bind(ahead, lambda two: (
+        form.bind(z, lambda three: whole(one, two, three))
+    )))  # fmt: skip
 
 
 def _away(said: "Said", x: str, age: str, ahead: str) -> str:
@@ -67,11 +70,10 @@ def _away(said: "Said", x: str, age: str, ahead: str) -> str:
     return f"greatest({t} - ({alpha} + {age}) * {share}, 0e0)"
 
 
-def _number(said: "Said", x: str, age: str, ahead: str) -> str:
+def _number(said: "Said", x: str, age: str, ahead: str, z: str) -> str:
     """E[X(t) | alive]: Population.expected."""
     of, t = said.population.off_one(), literal(said.horizon_days)
     every = f"({x} + {literal(of.a + of.b - 1)})"
-    z = f"({t} / ({literal(of.alpha)} + {age} + {t}))"
     less = literal(of.a - 1)
     share = f"1e0 - exp(-({less}) * {ahead}) * {_series(said, x, z)}"
     most = f"({literal(of.r)} + {x}) * {t} / ({literal(of.alpha)} + {age})"

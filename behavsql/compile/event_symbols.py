@@ -72,7 +72,7 @@ def mixed(symbols: EventSymbols, hidden: HiddenStates, means: np.ndarray, form: 
     into = np.vstack([np.vstack([hidden.moves, hidden.start]).T, np.zeros(width)])
     columns = ",".join(f"{{i:{i},a:{_text(column)}}}" for i, column in enumerate(into, 1))
     step = (
-        f"list_transform([_s::DOUBLE[{width}]], lambda _v: list_transform(_m, "
+        f"list_transform([_s::DOUBLE[{width}]], lambda _v: list_transform(_e.moves, "
         f"lambda _w: array_inner_product(_w.a, _v) * _p[_w.i]))[1]"
     )
     begin = literals.numbers([0.0] * len(means) + [1.0])
@@ -84,9 +84,9 @@ def mixed(symbols: EventSymbols, hidden: HiddenStates, means: np.ndarray, form: 
         )
         # Elements of a list, not constants: DuckDB would build those anew at every step.
         walked = (
-            f"list_transform([{{shows: {_lists(shows[1:])}, silences: {_lists(silences)}}}], "
-            f"lambda _e: list_transform([('[{columns}]'::STRUCT(i INTEGER, a DOUBLE[{width}])[])], "
-            f"lambda _m: list_reduce({shown}, lambda _s, _p: {step}, {begin}))[1])[1]"
+            f"list_transform([{{shows: {_lists(shows[1:])}, silences: {_lists(silences)}, "
+            f"moves: ('[{columns}]'::STRUCT(i INTEGER, a DOUBLE[{width}])[])}}], "
+            f"lambda _e: list_reduce({shown}, lambda _s, _p: {step}, {begin}))[1]"
         )
         weights, ones = (literals.numbers([*part, 0.0]) for part in (means, np.ones(len(means))))
         return form.bind(

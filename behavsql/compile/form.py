@@ -12,6 +12,7 @@ Names that the SQL binds begin with `_`, so that no feature of the same name get
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Self
 
 from behavsql.compile.errors import CompileError
 from behavsql.quoting import identifier, literal
@@ -160,10 +161,35 @@ class Form(ABC):
         return f"_{self._bound}"
 
 
+class Bound(str):
+    """What RowForm.bind writes: a list of one struct, then lambdas over it, each widening the struct."""
+
+    structs: tuple[str, ...]
+    answer: str
+
+    @classmethod
+    def of(cls, structs: Sequence[str], answer: str) -> Self:
+        """structs: the first as it stands where the whole does, the others in terms of `_b`, the one before."""
+        rows = f"[{structs[0]}]"
+        for struct in structs[1:]:
+            rows = f"list_transform({rows}, lambda _b: {struct})"
+        found = cls(f"list_transform({rows}, lambda _b: {answer})[1]")
+        found.structs, found.answer = tuple(structs), answer
+        return found
+
+
 class RowForm(Form):
-    """One expression over the list `x`; names are bound by lambdas."""
+    """One expression over the list `x`; names are bound by lambdas.
+
+    DuckDB plans a lambda inside a lambda twice, one inside that four times. So names that are bound one
+    after the other are fields of one struct, `_b`, that lambdas side by side hand on.
+    """
 
     is_batch = False
+
+    def __init__(self, types: Mapping[str, str], task: str) -> None:
+        super().__init__(types, task)
+        self._scope: list[str] = []  # the fields of `_b` where the next text is to stand
 
     def reference(self, position: int) -> str:
         return f"_x[{position}]"
@@ -173,7 +199,14 @@ class RowForm(Form):
 
     def bind(self, value: str, body: Callable[[str], str]) -> str:
         name = self._name()
-        return f"list_transform([{value}], lambda {name}: {body(name)})[1]"
+        fields = [*(f"{held}: _b.{held}" for held in self._scope), f"{name}: {value}"]
+        self._scope.append(name)
+        answer = body(f"_b.{name}")
+        self._scope.pop()
+        struct = f"{{{', '.join(fields)}}}"
+        if isinstance(answer, Bound):
+            return Bound.of([struct, *answer.structs], answer.answer)
+        return Bound.of([struct], answer)
 
     def bind_all(self, values: Sequence[str], body: Callable[[list[str]], str]) -> str:
         listed = f"[{', '.join(values)}]"

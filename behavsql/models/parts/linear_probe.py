@@ -8,8 +8,6 @@ underperform out-of-distribution", section 3.4 (linear probing, then fine-tuning
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
 
 RIDGES = (10.0, 1.0, 0.1, 0.01, 1e-3)  # per mean loss, tried from the strongest on
 MOST_STEPS = 200
@@ -34,6 +32,8 @@ def fitted(
     The answer is sigmoid (binary) or softplus of the sum, and the loss that of network_loss. A column
     is measured in its standard deviations; one that is always the same gets no weight.
     """
+    from scipy.optimize import minimize
+
     center, spread = train.matrix.mean(axis=0), train.matrix.std(axis=0)
     known = np.where(spread > 1e-6 * np.maximum(np.abs(center), 1), spread, np.inf)
     best = (np.inf, np.zeros(0), 0.0)
@@ -72,7 +72,7 @@ def _penalised(
 def _loss(kind: str, way: str, sums: np.ndarray, seen: Seen) -> tuple[float, np.ndarray]:
     """The mean loss, and how it grows with each sum (n,)."""
     label, share = seen.label, seen.weight / seen.weight.sum()
-    steep = expit(sums)  # of softplus
+    steep = (1 + np.tanh(sums / 2)) / 2  # of softplus; the sigmoid
     answer = steep if kind == "binary" else np.logaddexp(0, sums) + LEAST_ANSWER
     if way == "squared_error":
         slope = 2 * (answer - label) * (steep * (1 - steep) if kind == "binary" else steep)
