@@ -79,8 +79,8 @@ class Sequences:
     def from_lists(cls, frame: pl.DataFrame) -> Self:
         """Of rows that hold the lists of features.sequences; the cutoffs are then 0.
 
-        A NULL list is an empty one. Lists of a row must be of one length; of those longer than
-        LENGTH the end counts.
+        A NULL list is an empty one, and an event without a time is of the moment asked. Lists of a
+        row must be of one length; of those longer than LENGTH the end counts.
         """
         lists = frame.select(
             pl.col(name).cast(pl.List(dtype)).fill_null([]).list.tail(LENGTH).alias(column)
@@ -89,7 +89,7 @@ class Sequences:
         counts = lists["role"].list.len().to_numpy().astype(np.int64)
         stop = np.cumsum(counts)
         flat = lists.filter(pl.Series(counts > 0, dtype=pl.Boolean)).explode(lists.columns)
-        flat = flat.with_columns((-pl.col("at") * DAY).round().cast(pl.Int64))
+        flat = flat.with_columns((-pl.col("at").fill_null(0) * DAY).round().cast(pl.Int64))
         return cls(_tidy(flat), stop - counts, stop, np.zeros(len(counts), np.int64))
 
 

@@ -253,7 +253,7 @@ def test_networks_of_any_depth_and_activation(
     matrix = rng.normal(size=(50, 4)) * 3
     form = form_class(dict.fromkeys("abcd", "DOUBLE"), TASK)
     inputs = f"[{', '.join(form.number(name) for name in 'dcba')}]"
-    said = answers(form, dense(inputs, (3, 2, 1, 0), layers.layers, form),
+    said = answers(form, dense(inputs, (3, 2, 1, 0), layers.layers),
                    pl.DataFrame(matrix, schema=list("abcd")))  # fmt: skip
     np.testing.assert_allclose(said, layers.predict(matrix)[:, 0], rtol=1e-12, atol=1e-12)
     assert DenseLayers.from_bytes(layers.to_bytes()).predict(matrix).tolist() == (

@@ -1,15 +1,26 @@
-"""A GRU in SQL says what the layer says, step by step, zeros for none."""
+"""A GRU in SQL says what the layers say, step by step, zeros for none; and so does the model."""
+
+import subprocess
+import sys
 
 import duckdb
 import numpy as np
+import polars as pl
 import pytest
 
-from behavsql.compile import RowForm, gru, literals
+from behavsql import frames
+from behavsql.compile import BatchForm, Form, RowForm, edge_rows, gru
+from behavsql.compile.event_steps import FEW_ROWS
 from behavsql.errors import ModelError
-from behavsql.models.parts.dense_layers import Dense, DenseLayers
+from behavsql.models import model_class
+from behavsql.models.parts.dense_layers import Dense
+from behavsql.models.parts.encoding import Encoder
 from behavsql.models.parts.gru_layers import GRU
+from behavsql.models.parts.gru_network import GRUNetwork
 from behavsql.models.parts.quiet_keras import import_keras
+from behavsql.models.parts.sequence_encoder import SequenceEncoder
 from behavsql.quoting import literal
+from behavsql.sequences import COLUMNS
 
 
 def random_layer(inputs: int, units: int, scale: float = 0.5) -> GRU:
@@ -40,8 +51,8 @@ def in_sql(steps: np.ndarray, known: np.ndarray, expression: str) -> np.ndarray:
         )
 
 
-def state_in_sql(steps: np.ndarray, known: np.ndarray, layer: GRU) -> np.ndarray:
-    return in_sql(steps, known, gru.last_state("steps", layer))
+def state_in_sql(steps: np.ndarray, known: np.ndarray, *layers: GRU) -> np.ndarray:
+    return in_sql(steps, known, gru.last_state("steps", layers))
 
 
 @pytest.mark.parametrize(("inputs", "units"), [(5, 8), (9, 4), (3, 3), (1, 1)])
@@ -64,29 +75,19 @@ def test_gates_far_from_zero_do_not_overflow() -> None:
 def test_no_steps_is_the_state_before_the_first() -> None:
     layer = random_layer(3, 4)
     for none in ("[]::DOUBLE[][]", "NULL::DOUBLE[][]", "[NULL]::DOUBLE[][]"):
-        expression = gru.last_state(none, layer)
+        expression = gru.last_state(none, [layer])
         found = in_sql(np.zeros((1, 0, 3)), np.zeros((1, 0), bool), expression)
         assert found.tolist() == [[0.0] * 4]
 
 
-def test_embeddings_then_gru_then_dense_layers_in_one_row_expression() -> None:
-    random = np.random.default_rng(9)
-    layer, table = random_layer(4, 6), random.normal(0, 1, (5, 3)).astype(np.float32)
-    head = (
-        Dense(random.normal(0, 1, (6, 3)).astype(np.float32), np.ones(3, np.float32), "relu"),
-        Dense(random.normal(0, 1, (3, 1)).astype(np.float32), np.ones(1, np.float32), "sigmoid"),
-    )
-    codes, values = random.integers(0, 5, (40, 9)), random.normal(0, 1, (40, 9))
-    steps = np.concatenate([table[codes], values[..., np.newaxis]], axis=2)
-    wanted = DenseLayers(head).predict(layer.predict(steps, np.ones((40, 9), bool)))[:, 0]
-
-    form = RowForm({}, "churn")
-    read = f"list_transform([{literals.matrix(table)}], lambda _t: list_transform(steps, "
-    read += "lambda _c: list_append(_t[_c[1]::INTEGER + 1]::DOUBLE[], _c[2])))[1]"
-    events = np.stack([codes, values], axis=2)
-    found = in_sql(events, np.ones((40, 9), bool), gru.answer(read, layer, head, form))
-    assert np.ptp(wanted) > 0.1
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
+def test_a_layer_reads_what_the_layer_before_makes_of_each_step() -> None:
+    layers = random_layer(5, 4), random_layer(4, 4), random_layer(4, 4)
+    steps, known = random_steps(64, 9, 5)
+    read = np.moveaxis(steps, 0, 1)
+    for layer in layers:
+        read = layer.states(read, known.T)[1:]
+    assert np.ptp(read[-1]) > 0.5
+    np.testing.assert_allclose(state_in_sql(steps, known, *layers), read[-1], rtol=0, atol=1e-9)
 
 
 def test_predict_does_not_depend_on_the_rows_beside() -> None:
@@ -116,10 +117,127 @@ def test_a_setting_that_is_not_known_is_refused_by_name() -> None:
 
 
 def test_macro_stores_and_answers(tmp_path) -> None:
-    expression = gru.last_state("s", random_layer(2, 3))
+    expression = gru.last_state("s", [random_layer(2, 3)])
     with duckdb.connect(str(tmp_path / "a.duckdb")) as con:
         con.execute(f"create macro state(s) as ({expression})")
         direct = con.execute(f"select {expression} from (select {literal([[1.0, 2.0]])} as s)")
         wanted = direct.fetchall()
     with duckdb.connect(str(tmp_path / "a.duckdb"), read_only=True) as con:
         assert con.execute("select state([[1.0, 2.0]])").fetchall() == wanted
+
+
+# The model
+
+
+ODD = ["it's {odd}", 'say "so", [1]; or not', "", "null", " spaced ", "line\nbreak", "\x1f", "ünï"]
+ITEMS = [*ODD, *(f"item {i}" for i in range(FEW_ROWS))]  # more than are written as numbers
+TYPES = {name: "DOUBLE[]" if name[:5] in ("value", "days_") else "VARCHAR[]" for name in COLUMNS}
+FEATURES = {"plan": "VARCHAR", "visits": "DOUBLE", "last_spent": "DOUBLE"}
+
+
+def questions(n: int, seed: int, items: list = ITEMS) -> pl.DataFrame:
+    """Rows of features and lists of 0 to 59 events; some roles, items and values are missing."""
+    random = np.random.default_rng(seed)
+    counts = random.integers(0, 60, n)
+
+    def drawn(values: list, missing: float = 0.1) -> list[list]:
+        return [[None if random.random() < missing else values[i] for i in random.integers(0, len(values), k)]
+                for k in counts]  # fmt: skip
+
+    values = [-3.5, 0.0, 1e-3, 20.0, 1e300, float("inf"), float("nan")]
+    days = [sorted(np.round(random.exponential(30, k), 6).tolist(), reverse=True) for k in counts]
+    item = pl.Int64 if isinstance(items[0], int) else pl.String
+    return pl.DataFrame({
+        "plan": random.choice(["free", "pro", None], n).tolist(),
+        "visits": pl.Series(random.poisson(3, n).astype(float)).set(pl.Series(random.random(n) < 0.1), None),
+        "last_spent": random.normal(0, 50, n), "role_sequence": drawn(["view", "cart"]),
+        "item_sequence": drawn(items), "category_sequence": drawn(["a", "b's", "c"], 0.5),
+        "value_sequence": drawn(values, 0.4), "days_ago_sequence": days,
+    }, schema_overrides={"plan": pl.String, "item_sequence": pl.List(item)}, strict=False)  # fmt: skip
+
+
+def random_model(rows: pl.DataFrame, kind: str = "binary", layers: int = 1, features: bool = True):
+    """A GRU that learned nothing but the scales of these rows; its weights are drawn."""
+    random, d, hidden = np.random.default_rng(3), 6, 7
+    drawn = lambda *shape: random.normal(0, 0.6, shape).astype(np.float32)  # noqa: E731
+    model = model_class("gru")(kind)
+    model._unit, model._encoder = 1.0 if kind == "binary" else 37.5, None
+    model._events = SequenceEncoder().fit(frames.unlabelled(rows, "churn", kind).sequences, 40)
+    last = "sigmoid" if kind == "binary" else "softplus"
+    dense = {"embed_numbers": Dense(drawn(4, d), drawn(d), "linear"),
+             "hidden": Dense(drawn(d + features * 5, hidden), drawn(hidden), "relu"),
+             "answer": Dense(drawn(hidden, 1), drawn(1), last)}  # fmt: skip
+    if features:
+        model._encoder = Encoder(log=True).fit(rows.select(*FEATURES))
+        width = len(model._encoder.columns)
+        dense["features_dense"] = Dense(drawn(width, 5), drawn(5), "relu")
+    embeddings = {name: drawn(size, d) for name, size in model._events.sizes.items()}
+    recurrent = tuple(GRU(drawn(d, 3 * d), drawn(d, 3 * d), drawn(2, 3 * d)) for _ in range(layers))
+    model._network = GRUNetwork(embeddings, recurrent, dense)
+    return type(model).load(kind, model.save())
+
+
+def said_in_sql(model, rows: pl.DataFrame, form: Form) -> np.ndarray:
+    expression = model.to_sql(form)
+    query = (
+        form.query(expression, "numbered")
+        if isinstance(form, BatchForm)
+        else f"select user_id, {form.over_row(expression, 'numbered')} as score from numbered"
+    )
+    with duckdb.connect() as con:
+        con.register("given", rows.with_row_index("user_id").to_arrow())
+        con.execute("create table numbered as from given")
+        return con.sql(f"select score from ({query}) order by user_id").pl()["score"].to_numpy()
+
+
+@pytest.mark.parametrize("form_class", [RowForm, BatchForm])
+@pytest.mark.parametrize(
+    ("kind", "layers", "features"), [("binary", 1, True), ("amount", 2, True), ("count", 1, False)]
+)
+def test_sql_says_what_the_model_says(
+    kind: str, layers: int, features: bool, form_class: type[Form]
+) -> None:
+    model = random_model(questions(200, 1), kind, layers, features)
+    some = questions(150, 2, [*ITEMS, "never seen", "nor this"])
+    unknown = some.head(20).with_columns(  # when something was is not known
+        pl.col("days_ago_sequence").list.eval(pl.when(pl.element() > 20).then(pl.element()))
+    )
+    odd = edge_rows.make(some.head(9), {}, list(FEATURES))
+    rows = pl.concat([some, unknown, edge_rows.events(some.head(12)), odd])
+    wanted = model.predict(frames.unlabelled(rows, "churn", kind))
+    assert np.isfinite(wanted).all() and np.ptp(wanted) > 0.5
+    form = form_class(TYPES | FEATURES, "churn")
+    np.testing.assert_allclose(said_in_sql(model, rows, form), wanted, rtol=1e-10, atol=1e-10)
+    assert set(form.features) == (set(FEATURES) if features else set())
+    assert set(form.lists) == set(COLUMNS)
+
+
+def test_ids_that_are_numbers_are_looked_up_as_text() -> None:
+    rows = questions(80, 4, list(range(40)))
+    model = random_model(rows)
+    form = RowForm(TYPES | FEATURES | {"item_sequence": "BIGINT[]"}, "churn")
+    wanted = model.predict(frames.unlabelled(rows, "churn", "binary"))
+    np.testing.assert_allclose(said_in_sql(model, rows, form), wanted, rtol=0, atol=1e-10)
+
+
+def test_a_model_answers_without_keras(tmp_path) -> None:
+    rows = questions(60, 5)
+    model = random_model(rows)
+    for name, content in model.save().items():
+        (tmp_path / name).write_bytes(content)
+    rows.write_parquet(tmp_path / "rows.parquet")
+    code = (
+        "import sys, pathlib, polars as pl\n"
+        "from behavsql import frames\nfrom behavsql.models import model_class\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "files = {f.name: f.read_bytes() for f in folder.iterdir() if f.suffix != '.parquet'}\n"
+        "rows = frames.unlabelled(pl.read_parquet(folder / 'rows.parquet'), 'churn', 'binary')\n"
+        "print(*model_class('gru').load('binary', files).predict(rows).tolist())\n"
+        "assert not {'keras', 'tensorflow'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    wanted = model.predict(frames.unlabelled(rows, "churn", "binary"))
+    assert [float(word) for word in done.stdout.split()] == wanted.tolist()

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from behavsql import frames, parity
 from behavsql.compile import BatchForm, CompileError, Form, RowForm, edge_rows, registry
 from behavsql.compile.step import compile_task
+from behavsql.config import Settings
 from behavsql.database_file import open_file
 from behavsql.errors import ModelError
 from behavsql.frames import Table
@@ -471,27 +472,44 @@ def test_functions_of_a_model_of_events(shop: Shop, tmp_path: Path) -> None:
     with open_file(copy) as con:
         con.execute("set timezone = 'UTC'")
         task = next(task for task in ready(con) if task.name == "purchase")
-        names = (*REFERENCES, "markov_chain")
-        train_task(con, task, shop.config.settings, names, {}, Heard())
-        con.execute(  # whether it beats the references does not matter here
-            "update models.models set is_published = model = 'markov_chain' where task = 'purchase'"
+        names, small = (*REFERENCES, "markov_chain", "gru"), {"units": 4, "epochs": 1}
+        train_task(
+            con,
+            task,
+            shop.config.settings,
+            names,
+            {},
+            Heard(),
+            options={"gru": small | {"max_rows": 200}},
         )
-        score_task(con, "purchase", shop.config.settings)
-        one = next(one for one in parity.published_models(con) if one.task == "purchase")
-        found = compile_task(con, one, shop.config.settings)
-        assert found.warnings == [] and all(proof.is_exact for proof in found.certificates)
-        assert found.macros == [
-            "predict_purchase", "predict_purchase__markov_chain",
-            f"predict_purchase__markov_chain__v{one.version}", "score_purchase",
-        ]  # fmt: skip
-        assert list(registry.broken(con)) == []
-        con.execute("create or replace table predictions.purchase as select user_id, score as "
-                    "probability from models.scores where split = 'latest' and model_id = ?",
-                    [one.model_id])  # fmt: skip
-        assert list(parity.compare_functions(con, one)) == []
-        assert list(parity.compare_scores(con, one, shop.config.settings)) == []
+        check_functions(con, "markov_chain", shop.config.settings, has_batch=True)
         shown = con.execute("select count(*), min(task) from models.markov_transitions").fetchall()
         assert shown[0][0] > 3 and shown[0][1] == "purchase"
         comment = con.execute("select comment from duckdb_functions() where function_name = "
                               "'score_purchase'").fetchall()[0][0]  # fmt: skip
         assert "Reads the last events: role_sequence, days_ago_sequence" in comment
+        # No table has the features and the lists: a row by its name is asked.
+        check_functions(con, "gru", shop.config.settings, has_batch=False)
+
+
+def check_functions(
+    con: duckdb.DuckDBPyConnection, name: str, settings: Settings, has_batch: bool
+) -> None:
+    """Publish a model of the task purchase; its functions are exact and say what is stored."""
+    con.execute(  # whether it beats the references does not matter here
+        "update models.models set is_published = model = ? where task = 'purchase'", [name]
+    )
+    score_task(con, "purchase", settings)
+    one = next(one for one in parity.published_models(con) if one.task == "purchase")
+    found = compile_task(con, one, settings)
+    assert found.warnings == [] and all(proof.is_exact for proof in found.certificates)
+    assert found.macros == [
+        "predict_purchase", f"predict_purchase__{name}", f"predict_purchase__{name}__v{one.version}",
+        *(["score_purchase"] if has_batch else []),
+    ]  # fmt: skip
+    assert list(registry.broken(con)) == []
+    con.execute("create or replace table predictions.purchase as select user_id, score as "
+                "probability from models.scores where split = 'latest' and model_id = ?",
+                [one.model_id])  # fmt: skip
+    assert list(parity.compare_functions(con, one)) == []
+    assert list(parity.compare_scores(con, one, settings)) == []

@@ -14,8 +14,8 @@ from behavsql.sequences import DAY, LENGTH
 
 def over_codes(symbols: EventSymbols, form: Form, body: Callable[[str, str], str]) -> str:
     """`body` of the codes of the events, a list with the newest last, and of the silence's code."""
-    role, days = (form.list_column(name) for name in ("role_sequence", "days_ago_sequence"))
-    at = f"list_transform({_end(days)}, lambda _d: -round(coalesce(_d, 0e0) * {float(DAY)!r})::BIGINT)"
+    role = last_events(form.list_column("role_sequence"))
+    at = moments(form)
 
     def events(r: str, t: str) -> str:
         begins = f"_i = 1 OR {r}[_i] IS DISTINCT FROM {r}[_i - 1] OR {t}[_i] <> {t}[_i - 1]"
@@ -37,7 +37,7 @@ def over_codes(symbols: EventSymbols, form: Form, body: Callable[[str, str], str
             f"ELSE {_beyond(f'-{t}[-1]', symbols.silences)} END"
         )
 
-    return form.bind(_end(role), lambda r: form.bind(at, lambda t: (
+    return form.bind(role, lambda r: form.bind(at, lambda t: (
         form.bind(events(r, t), lambda e: form.bind(silence(t), lambda s: body(e, s)))
     )))  # fmt: skip
 
@@ -70,11 +70,7 @@ def mixed(symbols: EventSymbols, hidden: HiddenStates, means: np.ndarray, form: 
     shows, silences = (_with_start(part) for part in hidden.emissions())
     width = len(means) + 1
     into = np.vstack([np.vstack([hidden.moves, hidden.start]).T, np.zeros(width)])
-    columns = ",".join(f"{{i:{i},a:{_text(column)}}}" for i, column in enumerate(into, 1))
-    step = (
-        f"list_transform([_s::DOUBLE[{width}]], lambda _v: list_transform(_e.moves, "
-        f"lambda _w: array_inner_product(_w.a, _v) * _p[_w.i]))[1]"
-    )
+    step = "list_transform(_e.moves, lambda _w, _i: list_inner_product(_w, _s) * _p[_i])"
     begin = literals.numbers([0.0] * len(means) + [1.0])
 
     def answer(events: str, silence: str) -> str:
@@ -84,8 +80,8 @@ def mixed(symbols: EventSymbols, hidden: HiddenStates, means: np.ndarray, form: 
         )
         # Elements of a list, not constants: DuckDB would build those anew at every step.
         walked = (
-            f"list_transform([{{shows: {_lists(shows[1:])}, silences: {_lists(silences)}, "
-            f"moves: ('[{columns}]'::STRUCT(i INTEGER, a DOUBLE[{width}])[])}}], "
+            f"list_transform([{{shows: {literals.lists(shows[1:])}, "
+            f"silences: {literals.lists(silences)}, moves: {literals.lists(into)}}}], "
             f"lambda _e: list_reduce({shown}, lambda _s, _p: {step}, {begin}))[1]"
         )
         weights, ones = (literals.numbers([*part, 0.0]) for part in (means, np.ones(len(means))))
@@ -97,8 +93,15 @@ def mixed(symbols: EventSymbols, hidden: HiddenStates, means: np.ndarray, form: 
     return over_codes(symbols, form, answer)
 
 
-def _end(column: str) -> str:
+def last_events(column: str) -> str:
+    """The end of a list column that models read; NULL is an empty list."""
     return f"coalesce({column}, [])[-{LENGTH}:]"
+
+
+def moments(form: Form) -> str:
+    """When the last events were, in BIGINT microseconds, 0 = the moment of the question."""
+    days = last_events(form.list_column("days_ago_sequence"))
+    return f"list_transform({days}, lambda _d: -round(coalesce(_d, 0e0) * {float(DAY)!r})::BIGINT)"
 
 
 def _beyond(span: str, edges: Sequence[str]) -> str:
@@ -109,11 +112,3 @@ def _beyond(span: str, edges: Sequence[str]) -> str:
 def _with_start(emissions: np.ndarray) -> np.ndarray:
     """(n, K + 1): nothing is shown in the state in which all begin."""
     return np.hstack([emissions, np.zeros((len(emissions), 1))])
-
-
-def _lists(values: np.ndarray) -> str:
-    return f"('[{','.join(map(_text, values))}]'::DOUBLE[][])"
-
-
-def _text(values: np.ndarray) -> str:
-    return "[" + ",".join(repr(float(value)) for value in values) + "]"

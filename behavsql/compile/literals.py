@@ -1,17 +1,26 @@
 """Numbers by the thousand as one SQL literal, which costs next to nothing to plan."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 
+def text(values: Iterable[float]) -> str:
+    """A list as DuckDB casts it; every bit is kept.
+
+    >>> text([1, 2.5])
+    '[1.0,2.5]'
+    """
+    return f"[{','.join(repr(float(value)) for value in values)}]"
+
+
 def numbers(values: Iterable[float], type_: str = "DOUBLE") -> str:
-    """A list as one string cast to `type_[]`; every bit is kept.
+    """A list as one string cast to `type_[]`.
 
     >>> numbers([1, 2.5])
     "('[1.0,2.5]'::DOUBLE[])"
     """
-    return f"('[{','.join(repr(float(value)) for value in values)}]'::{type_}[])"
+    return f"('{text(values)}'::{type_}[])"
 
 
 def integers(values: Iterable[int], type_: str = "INTEGER") -> str:
@@ -22,16 +31,6 @@ def integers(values: Iterable[int], type_: str = "INTEGER") -> str:
     return f"('[{','.join(str(int(value)) for value in values)}]'::{type_}[])"
 
 
-def array(values: Sequence[float], type_: str = "DOUBLE") -> str:
-    """An array of fixed size, `DOUBLE[n]`.
-
-    >>> array([1, 2.5])
-    "('[1.0,2.5]'::DOUBLE[2])"
-    """
-    return f"('[{','.join(repr(float(value)) for value in values)}]'::{type_}[{len(values)}])"
-
-
-def matrix(values: np.ndarray, type_: str = "DOUBLE") -> str:
-    """(n, m) as a list of n arrays: `DOUBLE[m][]`."""
-    rows = ",".join("[" + ",".join(repr(float(v)) for v in row) + "]" for row in values)
-    return f"('[{rows}]'::{type_}[{values.shape[1]}][])"
+def lists(values: np.ndarray) -> str:
+    """(n, m) as a list of n lists: `DOUBLE[][]`. Lambdas would copy arrays at each of their elements."""
+    return f"('[{','.join(map(text, values))}]'::DOUBLE[][])"

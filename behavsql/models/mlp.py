@@ -115,7 +115,7 @@ class MLP(Model):
         from behavsql.compile import encoder, network
 
         inputs, order = encoder.scaled_list(self._encoder, form)
-        answer = network.dense(inputs, order, self._layers.layers, form)
+        answer = network.dense(inputs, order, self._layers.layers)
         return f"{answer} * {literal(self._unit)}"
 
     def save(self) -> dict[str, bytes]:

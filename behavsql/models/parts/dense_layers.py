@@ -29,6 +29,13 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+def padded(rows: np.ndarray) -> np.ndarray:
+    """BLOCK_ROWS rows, zeros behind the last: products of fewer are added up in another order."""
+    if len(rows) == BLOCK_ROWS:
+        return rows
+    return np.pad(rows, [(0, BLOCK_ROWS - len(rows)), *[(0, 0)] * (rows.ndim - 1)])
+
+
 @dataclass(frozen=True)
 class Dense:
     """activation(inputs @ kernel + bias)."""
@@ -65,10 +72,8 @@ class DenseLayers:
         parts = [np.empty((0, len(self.layers[-1].bias)))]
         kernels = [layer.kernel.astype(np.float64) for layer in self.layers]
         for start in range(0, len(matrix), BLOCK_ROWS):
-            block = rows = matrix[start : start + BLOCK_ROWS]
-            if len(rows) < BLOCK_ROWS:
-                # Products of fewer rows are added up in another order: zeros make them as many.
-                block = np.pad(rows, ((0, BLOCK_ROWS - len(rows)), (0, 0)))
+            rows = matrix[start : start + BLOCK_ROWS]
+            block = padded(rows)
             for layer, kernel in zip(self.layers, kernels, strict=True):
                 block = ACTIVATIONS[layer.activation](block @ kernel + layer.bias)
             parts.append(block[: len(rows)])

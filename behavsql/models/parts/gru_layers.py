@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from behavsql.errors import ModelError
-from behavsql.models.parts.dense_layers import ACTIVATIONS, BLOCK_ROWS
+from behavsql.models.parts.dense_layers import ACTIVATIONS, BLOCK_ROWS, padded
 
 # What the layer has to be set to: the defaults of Keras.
 SETTINGS = {"activation": "tanh", "recurrent_activation": "sigmoid", "reset_after": True,
@@ -27,10 +27,13 @@ class GRU:
     bias: np.ndarray  # b0, b1 (2, 3 units) float32
 
     @classmethod
-    def of(cls, layer: object) -> Self:
-        """From a built Keras layer; ModelError for a setting that is not known here."""
+    def of(cls, layer: object, returns_all: bool = False) -> Self:
+        """From a built Keras layer; ModelError for a setting that is not known here.
+
+        returns_all: it is read by another layer, step by step.
+        """
         config = layer.get_config()
-        for name, known in SETTINGS.items():
+        for name, known in (SETTINGS | {"return_sequences": returns_all}).items():
             if config[name] != known:
                 raise ModelError(
                     f"GRU layer: {name} is {config[name]!r}; only {known!r} is known here. "
@@ -57,24 +60,28 @@ class GRU:
         parts = [np.empty((0, self.units))]
         for start in range(0, len(steps), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            # As in dense_layers: products of fewer rows are added up in another order.
-            missing = BLOCK_ROWS - len(steps[rows])
-            block = np.pad(steps[rows].astype(np.float64), ((0, missing), (0, 0), (0, 0)))
-            last = self._last_state(block, np.pad(known[rows], ((0, missing), (0, 0))))
-            parts.append(last[: len(steps[rows])])
+            block, is_known = (padded(part[rows]) for part in (steps, known))
+            states = self.states(np.moveaxis(block, 0, 1), is_known.T)
+            parts.append(states[-1, : len(steps[rows])])
         return np.concatenate(parts)
 
-    def _last_state(self, steps: np.ndarray, known: np.ndarray) -> np.ndarray:
+    def states(self, steps: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """The states (t + 1, BLOCK_ROWS, units) before the first and after each of the steps.
+
+        steps (t, BLOCK_ROWS, inputs), known (t, BLOCK_ROWS): by time, that each product has as many
+        rows; of fewer, or more, they would be added up in another order.
+        """
+        units, gates = self.units, 2 * self.units
         kernel, recurrent, bias = (
             part.astype(np.float64) for part in (self.kernel, self.recurrent, self.bias)
         )
-        state = np.zeros((len(steps), self.units))
-        for t in range(steps.shape[1]):
-            from_step = np.split(steps[:, t] @ kernel + bias[0], 3, axis=1)
-            from_state = np.split(state @ recurrent + bias[1], 3, axis=1)
-            keep = ACTIVATIONS["sigmoid"](from_step[0] + from_state[0])
-            reset = ACTIVATIONS["sigmoid"](from_step[1] + from_state[1])
-            new = np.tanh(from_step[2] + reset * from_state[2])
+        states = np.zeros((len(steps) + 1, BLOCK_ROWS, units))
+        for t, (step, is_known) in enumerate(zip(steps, known, strict=True)):
+            state = states[t]
+            from_step, from_state = step @ kernel + bias[0], state @ recurrent + bias[1]
+            gate = ACTIVATIONS["sigmoid"](from_step[:, :gates] + from_state[:, :gates])
+            keep, reset = gate[:, :units], gate[:, units:]
+            new = np.tanh(from_step[:, gates:] + reset * from_state[:, gates:])
             moved = keep * state + (1 - keep) * new
-            state = np.where(known[:, t, np.newaxis], moved, state)
-        return state
+            states[t + 1] = np.where(is_known[:, np.newaxis], moved, state)
+        return states

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import md5
 from typing import Self
-from zlib import crc32
 
 import numpy as np
 import polars as pl
@@ -25,7 +25,8 @@ NUMBERS = ("gap", "ago", "value", "is_known")  # the last axis of "numbers"
 class Vocabulary:
     """Texts as codes: 0 padding, 1 missing, then the buckets, then the values learned.
 
-    A value that was not learned falls into a bucket by its CRC-32, the same in every process.
+    A value that was not learned falls into a bucket by the first 32 bits of its MD5, which is the
+    same in every process, and in SQL.
     """
 
     values: tuple[str, ...]  # most frequent first
@@ -55,7 +56,7 @@ class Vocabulary:
             return np.full(len(texts), MISSING, np.int32)
         known = {value: i for i, value in enumerate(self.values, FIRST_BUCKET + self.buckets)}
         codes = [
-            known.get(value, FIRST_BUCKET + crc32(value.encode()) % self.buckets)
+            known.get(value, FIRST_BUCKET + _hashed(value) % self.buckets)
             for value in distinct.cast(pl.String)
         ]
         places = distinct.to_physical().to_numpy()
@@ -69,9 +70,9 @@ class EncodedEvents:
     """n questions over E shared events as numbers; a window is only made for the rows asked."""
 
     texts: dict[str, np.ndarray]  # role, category, item: (E,) int32 codes
-    gap: np.ndarray  # (E,) float32 log time since the event before, scaled
-    value: np.ndarray  # (E,) float32 log value, scaled; 0 = the mean, also where missing
-    is_known: np.ndarray  # (E,) float32 1 where there is a value
+    gap: np.ndarray  # (E,) float64 log time since the event before, scaled
+    value: np.ndarray  # (E,) float64 log value, scaled; 0 = the mean, also where missing
+    is_known: np.ndarray  # (E,) float64 1 where there is a value
     sequences: Sequences
     ago: tuple[float, float]  # mean and std of the log time before the cutoff
     length: int
@@ -90,6 +91,11 @@ class EncodedEvents:
         NUMBERS, 0 = padding; mask (b, t) bool. The first event a question knows has a gap of 0,
         the mean: what came before it is not known.
         """
+        inputs = self.exact(rows, length)
+        return {**inputs, "numbers": inputs["numbers"].astype(np.float32)}
+
+    def exact(self, rows: np.ndarray | slice, length: int | None = None) -> dict[str, np.ndarray]:
+        """As `batch`, but for numbers in double precision."""
         asked = self.sequences.rows(rows)
         windows = asked.windows(length or self.length)  # (b, t)
         mask = windows >= 0
@@ -101,7 +107,7 @@ class EncodedEvents:
             np.where(has_gap, _at(self.gap, windows), 0), np.where(mask, ago, 0),
             np.where(mask, _at(self.value, windows), 0),
             np.where(mask, _at(self.is_known, windows), 0),
-        ], axis=-1).astype(np.float32)  # fmt: skip
+        ], axis=-1)  # fmt: skip
         return {**inputs, "numbers": numbers, "mask": mask}
 
 
@@ -142,8 +148,8 @@ class SequenceEncoder:
         return EncodedEvents(
             {name: of.codes(events[name]) for name, of in self.vocabularies.items()},
             _scaled(_log_gaps(events), self.scales["gap"]),
-            np.where(is_known, value, 0).astype(np.float32),
-            is_known.astype(np.float32),
+            np.where(is_known, value, 0),
+            is_known.astype(np.float64),
             sequences,
             self.scales["ago"],
             self.length,
@@ -172,6 +178,10 @@ class SequenceEncoder:
         }
         encoder.scales = {name: (mean, std) for name, (mean, std) in stored["scales"].items()}
         return encoder
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(md5(text.encode(), usedforsecurity=False).digest()[:4])
 
 
 def _has_gap(sequences: Sequences) -> np.ndarray:
@@ -211,7 +221,7 @@ def _scale(numbers: np.ndarray) -> tuple[float, float]:
 
 def _scaled(numbers: np.ndarray, scale: Sequence[float]) -> np.ndarray:
     mean, std = scale
-    return np.clip((numbers - mean) / std, -FARTHEST, FARTHEST).astype(np.float32)
+    return np.clip((numbers - mean) / std, -FARTHEST, FARTHEST)
 
 
 def _at(values: np.ndarray, windows: np.ndarray) -> np.ndarray:

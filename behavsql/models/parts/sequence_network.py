@@ -3,7 +3,7 @@
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -11,12 +11,13 @@ import numpy as np
 
 from behavsql.errors import ModelError
 from behavsql.frames import Table
-from behavsql.models.base import Model, at_most, labels, loss
-from behavsql.models.parts import augmentation, class_weight
+from behavsql.models.base import Model, at_most, labels
+from behavsql.models.parts import augmentation, class_weight, sequence_importance
+from behavsql.models.parts.dense_layers import Dense
 from behavsql.models.parts.encoding import Encoder
 from behavsql.models.parts.network_loss import network_loss
 from behavsql.models.parts.quiet_keras import import_keras
-from behavsql.models.parts.sequence_encoder import NUMBERS, TEXTS, EncodedEvents, SequenceEncoder
+from behavsql.models.parts.sequence_encoder import EncodedEvents, SequenceEncoder
 from behavsql.models.parts.space import CLASS_WEIGHTS, Between, OneOf, Range
 from behavsql.sequences import COLUMNS, LENGTH
 
@@ -26,15 +27,8 @@ if TYPE_CHECKING:
 PATIENCE = 2  # epochs without a better valid loss before stopping
 STEPS = 150  # batches in an epoch, roughly: the batch grows with the number of rows
 VALID_ROWS = 10_000  # that early stopping looks at
-IMPORTANCE_ROWS = 2_000
 BLOCK_ROWS = 256  # answered together, always as many: fewer are added up in another order
 OPTIMIZERS = ("adam", "sgd")
-# What importance takes apart: column of the question -> text or places in "numbers".
-CHANNELS: Mapping[str, str | tuple[int, ...]] = {
-    **{f"{name}_sequence": name for name in TEXTS},
-    "value_sequence": (NUMBERS.index("value"), NUMBERS.index("is_known")),
-    "days_ago_sequence": (NUMBERS.index("gap"), NUMBERS.index("ago")),
-}
 
 
 class SequenceNetwork(Model):
@@ -42,15 +36,15 @@ class SequenceNetwork(Model):
 
     binary         sigmoid output
     count, amount  softplus output on label / mean label
-    A question without events has a summary of zeros, and its features. Importance is by how much the
-    loss on valid grows when a column is shuffled between events; that of the features is divided
-    by the weights of the first layer. Options: `length` events at most, `augment` ways of
-    augmentation.py, `loss` as in network_loss.py, `max_rows` of train, drawn at random, `with_features` reads the feature table.
+    A question without events has a summary of zeros, and its features. Options: `length` events at
+    most, `augment` ways of augmentation.py, `loss` as in network_loss.py, `max_rows` of train, drawn
+    at random, `with_features` reads the feature table.
     """
 
     family: ClassVar[str] = "neural"
     kinds: ClassVar[frozenset[str]] = frozenset({"binary", "count", "amount"})
     reads: ClassVar[str] = "both"
+    block_rows: ClassVar[int] = BLOCK_ROWS
     has_places: ClassVar[bool] = False  # whether the embedding learns places; else `_summary` does
     OPTIONS: ClassVar[Mapping[str, object]] = {
         "units": 32, "layers": 1, "dropout": 0.1, "learning_rate": 2e-3, "optimizer": "adam",
@@ -84,18 +78,11 @@ class SequenceNetwork(Model):
             weight = class_weight.row_weights(way, table.label, label)
             sets.append((*self._inputs(table), table.label / self._unit, weight, seed))
         self._train(sets, len(some))
-        self._importance = self._shares(at_most(valid, IMPORTANCE_ROWS, self.seed))
+        self._importance = sequence_importance.shares(self, valid)
         return self
 
     def predict(self, table: Table) -> np.ndarray:
-        encoded, features = self._inputs(table)
-        parts = [np.empty(0)]
-        for start in range(0, len(table), BLOCK_ROWS):
-            rows = np.arange(start, min(start + BLOCK_ROWS, len(table)))
-            inputs = encoded.batch(rows)
-            if features is not None:
-                inputs["features"] = features[rows]
-            parts.append(self._answer(inputs))
+        parts = [np.empty(0), *(self._answer(inputs) for inputs in self._batches(table))]
         return np.concatenate(parts) * self._unit
 
     def explain(self, table: Table, usual: Table) -> "Explanation":
@@ -108,7 +95,7 @@ class SequenceNetwork(Model):
         from behavsql.compile import CompileError
 
         raise CompileError(
-            f"model {self.name}: as SQL a network over events takes 10 to 20 times what Python takes. "
+            f"model {self.name}: of the networks over events only gru is written in SQL. "
             f"It stays in Python: py_predict_<task>__{self.name} of behavsql.connect."
         )
 
@@ -116,13 +103,10 @@ class SequenceNetwork(Model):
         return (*COLUMNS, *(self._encoder.sources if self._encoder else ()))
 
     def save(self) -> dict[str, bytes]:
-        file = BytesIO()
-        weights = self._network.get_weights()
-        np.savez_compressed(file, **{f"weight_{i}": array for i, array in enumerate(weights)})
         encoder = self._encoder.to_dict() if self._encoder else None
         events = json.dumps(self._events.to_dict()).encode()
         card = self._card(unit=self._unit, options=self.options, encoder=encoder)
-        return {**card, "events.json": events, "network.npz": file.getvalue()}
+        return {**card, "events.json": events, "network.npz": self._packed()}
 
     @classmethod
     def load(cls, kind: str, files: dict[str, bytes]) -> Self:
@@ -131,10 +115,20 @@ class SequenceNetwork(Model):
         model.options, model._unit = card["options"], card["unit"]
         model._events = SequenceEncoder.from_dict(json.loads(files["events.json"]))
         model._encoder = Encoder.from_dict(card["encoder"]) if card["encoder"] else None
-        model._network = model._build()
-        with np.load(BytesIO(files["network.npz"]), allow_pickle=False) as arrays:
-            model._network.set_weights([arrays[f"weight_{i}"] for i in range(len(arrays.files))])
+        model._unpack(files["network.npz"])
         return model
+
+    def _packed(self) -> bytes:
+        """The trained network as a .npz."""
+        file, weights = BytesIO(), self._network.get_weights()
+        np.savez_compressed(file, **{f"weight_{i}": array for i, array in enumerate(weights)})
+        return file.getvalue()
+
+    def _unpack(self, stored: bytes) -> None:
+        """Take over what `_packed` made."""
+        self._network = self._build()
+        with np.load(BytesIO(stored), allow_pickle=False) as arrays:
+            self._network.set_weights([arrays[f"weight_{i}"] for i in range(len(arrays.files))])
 
     def _event_encoder(self, train: Table) -> SequenceEncoder:
         return SequenceEncoder().fit(self._of(train), int(self.option("length")))
@@ -152,16 +146,49 @@ class SequenceNetwork(Model):
         encoded = self._events.encode(self._of(table))
         if self._encoder is None:
             return encoded, None
-        return encoded, self._encoder.transform(table.features).astype(np.float32)
+        return encoded, self._encoder.transform(table.features)
+
+    def _batches(self, table: Table) -> Iterator[dict[str, np.ndarray]]:
+        """The inputs of all rows, `block_rows` together."""
+        encoded, features = self._inputs(table)
+        for start in range(0, len(table), self.block_rows):
+            yield self._batch(encoded, features, slice(start, start + self.block_rows))
+
+    def _batch(
+        self, encoded: EncodedEvents, features: np.ndarray | None, rows: slice
+    ) -> dict[str, np.ndarray]:
+        """The inputs of these rows, in single precision."""
+        inputs = encoded.batch(rows)
+        if features is not None:
+            inputs["features"] = features[rows].astype(np.float32)
+        return inputs
+
+    def _layer(self, name: str) -> Dense:
+        """A dense layer of the network."""
+        layer = self._network.get_layer(name)
+        return Dense(*layer.get_weights(), layer.activation.__name__)
+
+    def _event_reader(self) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+        """What the network makes of the events of a batch: (b, any number), as a function."""
+        network = self._network
+        reader = import_keras(self.threads).Model(network.inputs, network.get_layer("drop").input)
+        units = reader.output_shape[-1]
+        if self._encoder:
+            units -= len(self._layer("features_dense").bias)
+        return lambda inputs: self._keras(reader, inputs)[:, :units]
 
     def _answer(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """(b,) float64 of a batch of at most BLOCK_ROWS."""
+        """(b,) float64 of a batch of at most `block_rows`."""
+        return self._keras(self._network, inputs)[:, 0]
+
+    def _keras(self, network: object, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(b, k) float64: what a Keras network says of a batch of at most `block_rows`."""
         rows = len(inputs["mask"])
         full = {
-            name: np.pad(values, [(0, BLOCK_ROWS - rows), *[(0, 0)] * (values.ndim - 1)])
+            name: np.pad(values, [(0, self.block_rows - rows), *[(0, 0)] * (values.ndim - 1)])
             for name, values in inputs.items()
         }
-        return self._network.predict_on_batch(full)[:rows, 0].astype(np.float64)
+        return network.predict_on_batch(full)[:rows].astype(np.float64)
 
     def _build(self) -> object:
         """The network, not trained; its shapes follow from options, encoders and kind."""
@@ -252,53 +279,3 @@ class SequenceNetwork(Model):
         if name == "sgd":
             return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, clipnorm=1.0)
         return keras.optimizers.Adam(rate, clipnorm=1.0)
-
-    def _shares(self, table: Table) -> dict[str, float]:
-        """Column -> its share of what shuffling all of them, one at a time, costs."""
-        encoded, features = self._inputs(table)
-        inputs = encoded.batch(slice(None))
-        if features is not None:
-            inputs["features"] = features
-        random = np.random.default_rng(self.seed)
-        base = self._loss(inputs, table.label)
-        costs = {}
-        for column, channel in CHANNELS.items():
-            costs[column] = self._loss(_shuffled(inputs, channel, random), table.label) - base
-        if features is not None:
-            mixed = {**inputs, "features": features[random.permutation(len(features))]}
-            cost = max(self._loss(mixed, table.label) - base, 0)
-            kernel = self._network.get_layer("features_dense").get_weights()[0]  # (m, 64)
-            weights = np.linalg.norm(kernel, axis=1) * self._encoder.spread
-            for name, share in self._encoder.shares(weights).items():
-                costs[name] = cost * share
-        total = sum(max(cost, 0) for cost in costs.values())
-        found = {name: cost / total for name, cost in costs.items() if cost > 0}
-        return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
-
-    def _loss(self, inputs: dict[str, np.ndarray], label: np.ndarray) -> float:
-        blocks = range(0, len(label), BLOCK_ROWS)
-        answers = [
-            self._answer({name: values[i : i + BLOCK_ROWS] for name, values in inputs.items()})
-            for i in blocks
-        ]
-        return loss(self.kind, label, np.concatenate(answers) * self._unit)
-
-
-def _shuffled(
-    inputs: dict[str, np.ndarray], channel: str | tuple[int, ...], random: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """The inputs with one channel's entries dealt anew between all events of all rows."""
-    mask = inputs["mask"]
-    order = random.permutation(int(mask.sum()))
-    name = channel if isinstance(channel, str) else "numbers"
-    values = inputs[name].copy()
-    if isinstance(channel, str):
-        values[mask] = values[mask][order]
-    else:
-        known = values[mask]
-        known[:, list(channel)] = known[order][:, list(channel)]
-        values[mask] = known
-    found = {**inputs, name: values}
-    if "question" in inputs and channel == CHANNELS["days_ago_sequence"]:  # it tells of the times
-        found["question"] = inputs["question"][random.permutation(len(mask))]
-    return found

@@ -16,7 +16,7 @@ class Batches(keras.utils.PyDataset):
     """(inputs, label (b, 1), weight (b,)) of n questions; only one batch of windows at a time exists.
 
     seed: of the order and the views, another each epoch; None: the order of the rows, unchanged.
-    features: (n, m) float32 that go along, or None. ways: of augmentation.
+    features: (n, m) that go along, or None. ways: of augmentation.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Batches(keras.utils.PyDataset):
             random = np.random.default_rng([self.seed, self.epoch, place])
             inputs = augment(inputs, self.ways, random)
         if self.features is not None:
-            inputs["features"] = self.features[rows]
+            inputs["features"] = self.features[rows].astype(np.float32)
         return inputs, self.label[rows], self.weight[rows]
 
     def on_epoch_end(self) -> None:
