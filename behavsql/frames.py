@@ -17,6 +17,19 @@ from behavsql.sequences import Sequences
 LATEST = "asked.split = 'latest'"  # at the cutoff of now
 NOT_FEATURES = ("split", "label", "user_code", "is_fit_half", "user_id", "cutoff_at")
 
+# Whether a survey, and no other kind of source, tells a fact about users.
+_ANSWERS = """
+select name, bool_and(kind = 'survey')
+from (unpivot (
+    select sources.kind, bool_or(columns(told.* exclude (source)) is not null)
+    from (select source, unnest(features) from raw.users where features is not null) as told
+    inner join raw.sources as sources on sources.source = told.source
+    group by sources.kind
+) on columns(* exclude (kind)) into name name value is_told)
+where is_told
+group by name
+"""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -32,7 +45,7 @@ class Table:
     task: str  # "purchase"
     kind: str  # "binary" | "count" | "amount"
     sequences: Sequences | None = None  # the last events of each question, where a model reads them
-    # Features that are another kind of input than the rest: name -> user_facts or locations.
+    # Features that are another kind of input than the rest: name -> survey, user_facts or locations.
     modality_of: Mapping[str, str] = field(default_factory=dict)
     horizon_days: float = float("nan")  # how far ahead is asked; NaN = unknown
 
@@ -92,13 +105,28 @@ def load(
     )
     keys = frame.select("user_id", "cutoff_at", "split")
     if with_sequences:
-        known = con.execute(
-            "select column_name, table_name from duckdb_columns() where schema_name = 'features' "
-            "and table_name in ('user_facts', 'locations') and database_name = current_database()"
-        ).fetchall()
-        modality_of = {name: table for name, table in known if name not in ("user_id", "cutoff_at")}
-        table = replace(table, sequences=sequences.load(con, keys), modality_of=modality_of)
+        known = sequences.load(con, keys)
+        table = replace(table, sequences=known, modality_of=_modalities(con))
     return Asked(table, keys, frame["is_fit_half"].to_numpy(), share)
+
+
+def _modalities(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Feature -> what kind of input it is, of those that are not made of events.
+
+    An answer is a `survey` where nothing but surveys tells it; where the input is not at hand, as in
+    a published file, it is a fact like others.
+    """
+    told = con.execute(
+        "select column_name, table_name from duckdb_columns() where schema_name = 'features' "
+        "and table_name in ('user_facts', 'locations') and database_name = current_database()"
+    ).fetchall()
+    found = {name: table for name, table in told if name not in ("user_id", "cutoff_at")}
+    has_input = "from duckdb_tables() where database_name = 'raw' and table_name = 'users'"
+    if "user_facts" in found.values() and con.execute(has_input).fetchall():
+        for name, is_survey in con.execute(_ANSWERS).fetchall():
+            if is_survey and name in found:
+                found[name] = "survey"
+    return found
 
 
 def unlabelled(features: pl.DataFrame, task: str, kind: str) -> Table:

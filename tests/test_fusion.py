@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +12,7 @@ from conftest import project
 from explain_data import check_explanation
 
 from behavsql.errors import ModelError
-from behavsql.frames import Table
+from behavsql.frames import Table, _modalities
 from behavsql.models import model_class
 from behavsql.models.base import loss
 from behavsql.models.fusion import Fusion
@@ -152,6 +153,31 @@ def test_a_vector_of_another_length_is_left_out():
     assert vectors.items == ["a", "b"] and vectors.columns == {"p": (0, 2)}
 
 
+def test_what_a_survey_alone_tells_is_a_kind_of_input_of_its_own():
+    with duckdb.connect() as con:
+        con.execute("""
+            create schema features;
+            create table features.user_facts (user_id int, cutoff_at timestamp, mood int, age int, zip int);
+            create table features.locations (user_id int, cutoff_at timestamp, "km away" double);
+        """)
+        facts = {
+            "mood": "user_facts",
+            "age": "user_facts",
+            "zip": "user_facts",
+            "km away": "locations",
+        }
+        assert _modalities(con) == facts  # in a published file
+        con.execute("""
+            attach ':memory:' as raw;
+            create table raw.sources as from (values ('poll', 'survey'), ('crm', 'users')) t(source, kind);
+            create table raw.users (source varchar, features struct(mood int[], age int[], zip int[]));
+            insert into raw.users values
+                ('poll', {mood: [1], age: [30], zip: null}), ('poll', null),
+                ('crm', {mood: null, age: [null], zip: [1]});
+        """)
+        assert _modalities(con) == facts | {"mood": "survey"}
+
+
 @pytest.mark.slow
 def test_facts_of_a_project_reach_the_model(tmp_path, rows, monkeypatch):
     """Texts and vectors of items, facts about users: from the files to models.modalities."""
@@ -165,7 +191,11 @@ def test_facts_of_a_project_reach_the_model(tmp_path, rows, monkeypatch):
     ).write_parquet(tmp_path / "items.parquet")  # fmt: skip
     people = events.select("user").unique().sort("user").with_row_index("k")
     people.select(
-        "user", age=20 + pl.col("k") % 50, zip=pl.format("0{}", pl.col("k") % 4)
+        "user",
+        age=20 + pl.col("k") % 50,
+        zip=pl.format("0{}", pl.col("k") % 4),
+        mood=pl.col("k") % 7,
+        on=events["at"].dt.date().min(),
     ).write_csv(tmp_path / "people.csv")
     made = project(tmp_path, events, only=("purchase",))
     data = made.model_dump(exclude_unset=True)
@@ -174,6 +204,8 @@ def test_facts_of_a_project_reach_the_model(tmp_path, rows, monkeypatch):
          "columns": {"item_id": "item", "title": "name"}, "vectors": ["photo"]},
         {"name": "people", "kind": "users", "path": "people.csv",
          "columns": {"user_id": "user"}, "features": ["age", "zip"]},
+        {"name": "poll", "kind": "survey", "path": "people.csv",
+         "columns": {"user_id": "user", "event_at": "on"}, "features": ["mood"]},
     ]  # fmt: skip
     from behavsql import config
 
@@ -181,7 +213,8 @@ def test_facts_of_a_project_reach_the_model(tmp_path, rows, monkeypatch):
     path = train(made, models=["fusion"], progress=Progress(quiet=True)).path
     assert rows(path, "select * from models.left_out") == []
     assert rows(path, "select modality from models.modalities order by modality") == [
-        ("events",), ("features",), ("item_text",), ("photo",), ("user_facts",),
+        ("events",), ("features",), ("item_text",), ("photo",), ("survey",),
+        ("user_facts",),
     ]  # fmt: skip
     types = "select distinct typeof(age), typeof(zip) from features.matrix"
     assert rows(path, types) == [("DOUBLE", "VARCHAR")]

@@ -28,8 +28,8 @@ class Fusion(SequenceNetwork):
     beside the feature table.
 
     Modalities: `events` (role, category, item, gaps, values), `item_text`, each vector that a source
-    of items names, `features` (the feature table) but for `user_facts` (what sources say of the users: answers,
-    attributes) and `locations` (what their places tell).
+    of items names, `features` (the feature table) but for `survey` (answers of the users), `user_facts`
+    (what else sources say of them) and `locations` (what their places tell).
     `tables` has what each is worth: how much the valid loss of a small network grows when it is
     trained without it, with the interval of a bootstrap over users. Options: `without` leaves
     modalities out, `ablation` measures their worth.
@@ -67,7 +67,7 @@ class Fusion(SequenceNetwork):
     def _check_names(self, train: Table) -> None:
         """ModelError for a modality to be left out that there never is."""
         vectors = train.sequences.items.vectors["name"].unique() if train.sequences.items else ()
-        known = {EVENTS, FEATURES, TEXT, "user_facts", "locations", *vectors}
+        known = {EVENTS, FEATURES, TEXT, "survey", "user_facts", "locations", *vectors}
         if unknown := sorted({*self._without} - known):
             raise ModelError(
                 f"model {self.name}, task {train.task}: option without names {unknown[0]!r}; allowed are "

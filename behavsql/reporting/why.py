@@ -11,7 +11,7 @@ MOST_FEATURES = 10
 MOST_CURVES = 6
 INPUTS = {
     "events": "the events, one by one", "features": "the feature table",
-    "user_facts": "facts about users", "locations": "where users are", "item_text": "texts of items",
+    "survey": "answers to surveys", "user_facts": "facts about users", "locations": "where users are", "item_text": "texts of items",
 }  # fmt: skip
 
 
