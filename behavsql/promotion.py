@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from behavsql.train import Trained
 
 IN_PYTHON, OF_LISTS, OF_FEATURES = 0, 1, 2  # how far a model goes in the file
+NEEDS_LESS = {IN_PYTHON: "which is a function in SQL and it is not",
+              OF_LISTS: "which is a function without lists of events and it is not"}  # fmt: skip
 
 
 def promote(
@@ -57,9 +59,9 @@ def promote(
         gain = _gain(champion, other, asked, task, seed)
         ahead = _gain(other, reference, asked, task, seed)
         if gain.low <= 0 < ahead.low:
+            lacks = NEEDS_LESS[reaches[id(champion)]]
             champion.reason = (
-                f"does not surely beat {other.model.name}, which is a function in SQL and it is not: "
-                f"{_told(task, gain)}"
+                f"does not surely beat {other.model.name}, {lacks}: {_told(task, gain)}"
             )
             other.reason = f"beats {name}: {_told(task, ahead)}"
             return champion, other

@@ -15,7 +15,8 @@ from conftest import Heard, project
 from behavsql import models, parity
 from behavsql.compile import profile
 from behavsql.compile.certificate import TOLERANCE
-from behavsql.compile.macros import BATCH, ROW, WHATIF, macros
+from behavsql.compile.macros import macros
+from behavsql.compile.registry import ASKED, BATCH, EVENT_BATCH, EVENT_ROW, ROW, WHATIF
 from behavsql.compile.scorer import Scorer
 from behavsql.pipeline import build
 from behavsql.quoting import identifier, literal
@@ -24,6 +25,7 @@ from behavsql.warehouse import connect
 LIMIT = 100
 # One task of each kind: binary, count, amount. Every model that serves the kind is trained.
 TASKS = ("churn", "engagement", "spend")
+OF_EVENTS = {"markov_chain", "hmm", "gru"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ class Function:
 
 @pytest.fixture(scope="module")
 def every_kind(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Function]]:
-    """A published file with the functions of every model of the feature table, not just of the best."""
-    names = {name for name in models.MODELS if models.model_class(name).reads == "table"}
+    """A published file with the functions of every model that has some, not just of the best."""
+    names = {
+        name for name in models.MODELS if models.model_class(name).reads == "table"
+    } | OF_EVENTS
     folder = tmp_path_factory.mktemp("every_kind")
     made = project(folder, clickstream(400), only=TASKS)
     with pytest.MonkeyPatch.context() as patch:
@@ -103,14 +107,20 @@ def _relations(con: duckdb.DuckDBPyConnection) -> list[Asked]:
 def _answers(con: duckdb.DuckDBPyConnection, one: Function) -> list[Asked]:
     """What Python says of everyone, and of no one in particular."""
     name, python = "{db}" + identifier(one.name), f"py_predict_{one.model_id}"
-    asked = f"select user_id::varchar, {python}(f) from features.latest as f order by 1"
+    table = ASKED if one.form in (EVENT_ROW, EVENT_BATCH) else "features.latest"
+    asked = f"select user_id::varchar, {python}(f) from {table} as f order by 1"
     rows = con.execute(asked).fetchall()
+    if one.form == EVENT_BATCH:
+        call = f"select user_id::varchar, score from {name}({literal('{db}features.sequences')})"
+        now = "(select max(cutoff_at) from {db}features.latest)"
+        return [Asked(f"{call} where cutoff_at = {now} order by 1", rows)]
     features = profile.read(con, one.task)
     if one.form == BATCH:
         call = f"select user_id::varchar, score from {name}({literal('{db}features.latest')})"
         return [Asked(f"{call} order by 1", rows)]
-    if one.form == ROW:
-        call = f"select user_id::varchar, {name}(f) from {{db}}features.latest as f"
+    if one.form in (ROW, EVENT_ROW):
+        table = table.replace("features.", "{db}features.")
+        call = f"select user_id::varchar, {name}(f) from {table} as f"
         return [Asked(f"{call} order by 1", rows)]
     assert one.form == WHATIF
     given = ", ".join(f"{identifier(f.name)} := latest.{identifier(f.name)}" for f in features)

@@ -9,12 +9,14 @@ import polars as pl
 import pytest
 
 from behavsql import frames
+from behavsql.calibration import Calibrator
 from behavsql.compile import BatchForm, Form, RowForm, edge_rows, gru
 from behavsql.compile.event_steps import FEW_ROWS
 from behavsql.errors import ModelError
 from behavsql.models import model_class
 from behavsql.models.parts.dense_layers import Dense
 from behavsql.models.parts.encoding import Encoder
+from behavsql.models.parts.ensemble import Member
 from behavsql.models.parts.gru_layers import GRU
 from behavsql.models.parts.gru_network import GRUNetwork
 from behavsql.models.parts.quiet_keras import import_keras
@@ -218,6 +220,19 @@ def test_ids_that_are_numbers_are_looked_up_as_text() -> None:
     form = RowForm(TYPES | FEATURES | {"item_sequence": "BIGINT[]"}, "churn")
     wanted = model.predict(frames.unlabelled(rows, "churn", "binary"))
     np.testing.assert_allclose(said_in_sql(model, rows, form), wanted, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("form_class", [RowForm, BatchForm])
+def test_what_combines_it_is_in_sql_too(form_class: type[Form]) -> None:
+    rows = questions(60, 6)
+    voting = model_class("voting")("binary")
+    voting._intercept = 0.0
+    members = [Member(random_model(rows, layers=layers), Calibrator()) for layers in (1, 2)]
+    voting._adopt(members, np.array([0.5, 0.5]))
+    assert voting.reads == "both"
+    wanted = voting.predict(frames.unlabelled(rows, "churn", "binary"))
+    said = said_in_sql(voting, rows, form_class(TYPES | FEATURES, "churn"))
+    np.testing.assert_allclose(said, wanted, rtol=0, atol=1e-10)
 
 
 def test_a_model_answers_without_keras(tmp_path) -> None:

@@ -1,7 +1,8 @@
 """From a fitted model to SQL that says the same, and to functions in the database.
 
     form          hands out the features; the row form and the batch form of an expression
-    encoder weighted_sum trees lightgbm_text network gru bayes bayes_network calibration
+    encoder event_symbols event_steps weighted_sum trees lightgbm_text network gru bayes bayes_network
+    bg_nbd calibration
                   one file per kind of model or part; a model's `to_sql(form)` calls them
     scorer        a model and its calibration as one score, in both forms
     profile       what the features looked like in train: defaults of whatif_, ranges in comments
