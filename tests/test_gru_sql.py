@@ -200,7 +200,7 @@ def test_sql_says_what_the_model_says(
     kind: str, layers: int, features: bool, form_class: type[Form]
 ) -> None:
     model = random_model(questions(200, 1), kind, layers, features)
-    some = questions(150, 2, [*ITEMS, "never seen", "nor this"])
+    some = questions(150, 2, [*ITEMS, "never seen", "ñor this"])
     unknown = some.head(20).with_columns(  # when something was is not known
         pl.col("days_ago_sequence").list.eval(pl.when(pl.element() > 20).then(pl.element()))
     )

@@ -33,31 +33,27 @@ def embedded(
     That is the sum of a row of each table, (codes, d) by the name of the text that is looked up in
     it, and of the linear layer `numbers` over NUMBERS.
     """
-    lists = {
-        name: _each(f"{name}_sequence", _row(table, encoder.vocabularies[name], form), form)
+    held = {
+        name: _rows(table, _codes(encoder.vocabularies[name], f"{name}_sequence", form), form)
         for name, table in tables.items()
     }
-    lists["v"] = _each("value_sequence", FINITE.format("_t::DOUBLE"), form)
-    lists["t"] = moments(form)
+    values = last_events(form.list_column("value_sequence"))
+    held["v"] = f"list_transform({values}, lambda _t: {FINITE.format('_t::DOUBLE')})"
+    held["t"] = moments(form)
+    held["w"] = literals.lists(np.vstack([numbers.kernel, numbers.bias]).T)  # (d, NUMBERS and 1)
     rows = ", ".join(f"{name}: _e.{name}[_i]" for name in tables)
     found = f"[{', '.join([*_numbers(encoder), '1e0'])}]"
-    weights = literals.lists(np.vstack([numbers.kernel, numbers.bias]).T)  # (d, NUMBERS and 1)
     added = " + ".join(f"_n.{name}[_k]" for name in tables)
     step = (
         f"list_transform([{{x: {found}, {rows}}}], lambda _n: list_transform("
-        f"{weights}, lambda _w, _k: list_inner_product(_w, _n.x) + {added}))[1]"
+        f"_e.w, lambda _w, _k: list_inner_product(_w, _n.x) + {added}))[1]"
     )
     first = f"greatest(1, len(_e.t) - {encoder.length - 1})"
-    held = ", ".join(f"{name}: {listed}" for name, listed in lists.items())
+    fields = ", ".join(f"{name}: {value}" for name, value in held.items())
     return (
-        f"list_transform([{{{held}}}], lambda _e: "
+        f"list_transform([{{{fields}}}], lambda _e: "
         f"list_transform(range({first}, len(_e.t) + 1), lambda _i: {step}))[1]"
     )
-
-
-def _each(column: str, changed: str, form: Form) -> str:
-    """What becomes of each `_t` of a list column."""
-    return f"list_transform({last_events(form.list_column(column))}, lambda _t: {changed})"
 
 
 def _numbers(encoder: SequenceEncoder) -> list[str]:
@@ -83,15 +79,22 @@ def _scaled(number: str, scale: tuple[float, float]) -> str:
     return f"greatest(least(({number} - {mean}) / {std}, {FARTHEST!r}e0), -{FARTHEST!r}e0)"
 
 
-def _code(vocabulary: Vocabulary, text: str) -> str:
-    """The code of a text as `Vocabulary.codes` gives it."""
-    bucket = f"{FIRST_BUCKET}"
+def _codes(vocabulary: Vocabulary, column: str, form: Form) -> str:
+    """The code of each text as `Vocabulary.codes` gives it.
+
+    What is looked into is an element of a list: DuckDB 1 builds a constant anew for every row.
+    """
+    text = "_t::VARCHAR"
+    code = f"{FIRST_BUCKET}"
     if vocabulary.buckets > 1:
-        bucket += f" + ('0x' || md5({text})[:8])::BIGINT % {vocabulary.buckets}"
+        code += f" + ('0x' || md5({text})[:8])::BIGINT % {vocabulary.buckets}"
     if vocabulary.values:
-        place = f"nullif(list_position({_texts(vocabulary.values)}, {text}), 0)"
-        bucket = f"coalesce({place} + {FIRST_BUCKET + vocabulary.buckets - 1}, {bucket})"
-    return f"CASE WHEN {text} IS NULL THEN {MISSING} ELSE {bucket} END"
+        before = FIRST_BUCKET + vocabulary.buckets - 1
+        code = f"coalesce(nullif(list_position(_d, {text}), 0) + {before}, {code})"
+    code = f"CASE WHEN _t IS NULL THEN {MISSING} ELSE {code} END"
+    texts = last_events(form.list_column(column))
+    values = _texts(vocabulary.values) if vocabulary.values else "[]"
+    return f"list_transform([{values}], lambda _d: list_transform({texts}, lambda _t: {code}))[1]"
 
 
 def _texts(values: tuple[str, ...]) -> str:
@@ -106,10 +109,10 @@ def _texts(values: tuple[str, ...]) -> str:
     return f"string_split({literal(separator.join(values))}, {literal(separator)})"
 
 
-def _row(table: np.ndarray, vocabulary: Vocabulary, form: Form) -> str:
-    """The row (d,) of a table for the text `_t`."""
-    place = f"{_code(vocabulary, '_t::VARCHAR')} + 1"
-    if form.is_batch or len(table) <= FEW_ROWS:
-        return f"{literals.lists(table)}[{place}]"
-    rows = ";".join(f"[{','.join(map(str, row))}]" for row in table.astype(np.float32))
-    return f"string_split('{rows}', ';')[{place}]::FLOAT[]::DOUBLE[]"
+def _rows(table: np.ndarray, codes: str, form: Form) -> str:
+    """The row (d,) of a table for each of the codes, which count from 0."""
+    held, row = literals.lists(table), "_m[_c + 1]"
+    if not form.is_batch and len(table) > FEW_ROWS:
+        rows = ";".join(f"[{','.join(map(str, row))}]" for row in table.astype(np.float32))
+        held, row = f"string_split('{rows}', ';')", "_m[_c + 1]::FLOAT[]::DOUBLE[]"
+    return f"list_transform([{held}], lambda _m: list_transform({codes}, lambda _c: {row}))[1]"

@@ -77,8 +77,9 @@ def _projected(steps: str, layer: GRU) -> str:
     of_step = np.concatenate([bias.sum(axis=0)[: 2 * layer.units], bias[0, 2 * layer.units :]])
     weights = literals.lists(np.vstack([layer.kernel, of_step]).T)
     return (
-        f"list_transform({steps}, lambda _e: list_transform([list_append(_e, 1e0)], lambda _v: "
-        f"list_transform({weights}, lambda _w: list_inner_product(_w, _v)))[1])"
+        f"list_transform([{{s: {steps}, k: {weights}}}], lambda _h: list_transform(_h.s, lambda _e: "
+        "list_transform([list_append(_e, 1e0)], lambda _v: "
+        "list_transform(_h.k, lambda _w: list_inner_product(_w, _v)))[1]))[1]"
     )
 
 
