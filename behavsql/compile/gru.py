@@ -1,11 +1,12 @@
 """A GRU in SQL, by `list_reduce` over the steps: exact, and meant for single rows.
 
-One row of 50 steps takes DuckDB 8 ms with 16 units, 12 with 32 and 27 with 64, its planning included; a
-batch takes 0.2, 0.4 and 1.1 ms a row, 6 to 11 times what numpy takes (`tests/benchmarks/gru_sql.py`).
-The whole model, with 2,000 items and 130 features, takes 60 to 70 ms for one row, twice what an MLP takes,
-and 0.7 to 0.9 ms a row of many, ten times what Python takes (`tests/benchmarks/macros.py`). So scores of
-everybody belong in a table that Python fills. Writing every unit out instead was faster in a batch of
-DuckDB 2.0 alone, up to twice; and one row took three times as long.
+One row of 50 steps takes DuckDB 8 ms with 16 units, 12 with 32 and 27 with 64, its planning
+included; a batch takes 0.2, 0.4 and 1.1 ms a row, 6 to 11 times what numpy takes
+(`tests/benchmarks/gru_sql.py`). The whole model, with 2,000 items and 130 features, takes about 70
+ms for one row, twice what an MLP takes, and 0.9 ms a row of many (DuckDB 1.4: 2 to 3), ten times
+what Python takes (`tests/benchmarks/macros.py`). So scores of everybody belong in a table that
+Python fills. Writing every unit out takes three times as long for one row, and is no faster in a
+batch.
 
 Sigmoids are written with tanh, which cannot overflow and, unlike a division, never evaluates what
 stands in it twice; and a state moves by (c - s) * (1 - z), which names every product once.
