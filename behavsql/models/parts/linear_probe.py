@@ -26,9 +26,11 @@ class Seen:
 def fitted(
     kind: str, way: str, train: Seen, valid: Seen, own: slice
 ) -> tuple[np.ndarray, float]:  # fmt: skip
-    """Weights (m,) and bias of the linear model that loses least on valid, of each ridge and of either
-    all columns or those of `own` alone, which say something of the label before any is seen.
+    """Weights (m,) and bias of a linear model: of either the columns `own` alone, which say something of
+    the label before any is seen, or of all, and of each ridge.
 
+    The simplest one is taken that loses no more on valid than the best does and one standard error of
+    its loss: of few rows of valid the least loss is luck. Source: Breiman et al., 1984, section 3.4.3.
     The answer is sigmoid (binary) or softplus of the sum, and the loss that of network_loss. A column
     is measured in its standard deviations; one that is always the same gets no weight.
     """
@@ -36,7 +38,7 @@ def fitted(
 
     center, spread = train.matrix.mean(axis=0), train.matrix.std(axis=0)
     known = np.where(spread > 1e-6 * np.maximum(np.abs(center), 1), spread, np.inf)
-    best = (np.inf, np.zeros(0), 0.0)
+    found = []  # the simplest first
     for columns in (own, slice(None)):
         scale = np.full(len(known), np.inf)
         scale[columns] = known[columns]
@@ -48,11 +50,18 @@ def fitted(
                 _penalised, at, (kind, way, inside, train, ridge), "L-BFGS-B", jac=True,
                 options={"maxiter": MOST_STEPS},
             ).x  # fmt: skip
-            loss = _loss(kind, way, outside @ at[:-1] + at[-1], valid)[0]
-            if loss < best[0]:
-                weights = at[:-1] / scale
-                best = (loss, weights, float(at[-1] - weights @ center))
-    return best[1:]
+            losses, _ = _losses(kind, way, outside @ at[:-1] + at[-1], valid.label)
+            weights = at[:-1] / scale
+            found.append((*_mean(losses, valid.weight), weights, float(at[-1] - weights @ center)))
+    least, error, *_ = min(found, key=lambda one: one[0])
+    return next((weights, bias) for loss, _, weights, bias in found if loss <= least + error)
+
+
+def _mean(losses: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """The weighted mean, and its standard error."""
+    share = weight / weight.sum()
+    mean = float(share @ losses)
+    return mean, float(np.sqrt(share**2 @ (losses - mean) ** 2))
 
 
 def _even(kind: str, mean: float) -> float:
@@ -64,20 +73,22 @@ def _even(kind: str, mean: float) -> float:
 def _penalised(
     at: np.ndarray, kind: str, way: str, matrix: np.ndarray, seen: Seen, ridge: float
 ) -> tuple[float, np.ndarray]:
-    loss, slope = _loss(kind, way, matrix @ at[:-1] + at[-1], seen)
+    share = seen.weight / seen.weight.sum()
+    losses, slopes = _losses(kind, way, matrix @ at[:-1] + at[-1], seen.label)
+    slope = share * slopes
     gradient = np.append(slope @ matrix + ridge * at[:-1], slope.sum())
-    return loss + ridge / 2 * float(at[:-1] @ at[:-1]), gradient
+    return float(share @ losses + ridge / 2 * at[:-1] @ at[:-1]), gradient
 
 
-def _loss(kind: str, way: str, sums: np.ndarray, seen: Seen) -> tuple[float, np.ndarray]:
-    """The mean loss, and how it grows with each sum (n,)."""
-    label, share = seen.label, seen.weight / seen.weight.sum()
+def _losses(
+    kind: str, way: str, sums: np.ndarray, label: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The loss of each row (n,), and how it grows with the row's sum."""
     steep = (1 + np.tanh(sums / 2)) / 2  # of softplus; the sigmoid
     answer = steep if kind == "binary" else np.logaddexp(0, sums) + LEAST_ANSWER
     if way == "squared_error":
         slope = 2 * (answer - label) * (steep * (1 - steep) if kind == "binary" else steep)
-        return float(share @ (answer - label) ** 2), share * slope
+        return (answer - label) ** 2, slope
     if kind == "binary":
-        return float(share @ (np.logaddexp(0, sums) - label * sums)), share * (steep - label)
-    loss = answer - label * np.log(answer)
-    return float(share @ loss), share * (1 - label / answer) * steep
+        return np.logaddexp(0, sums) - label * sums, steep - label
+    return answer - label * np.log(answer), (1 - label / answer) * steep
