@@ -1,10 +1,12 @@
-"""Questions with a known answer: what a model scores on them says whether it learns."""
+"""Questions with a known answer: what a model scores on them says whether it learns; and what its SQL says."""
 
 from functools import cache
 
+import duckdb
 import numpy as np
 import polars as pl
 
+from behavsql.compile import BatchForm, Form
 from behavsql.frames import Table
 from behavsql.models import model_class
 from behavsql.models.base import Model
@@ -18,6 +20,19 @@ ELSEWHERE = {
     "fusion": "test_fusion.py", "pretrained_transformer": "test_pretraining.py",
     "embedding_lightgbm": "test_pretraining.py",
 }  # fmt: skip
+
+
+def said_in_sql(form: Form, expression: str, rows: pl.DataFrame) -> np.ndarray:
+    """(n,) what SQL says of the rows."""
+    query = (
+        form.query(expression, "numbered")
+        if isinstance(form, BatchForm)
+        else f"select user_id, {form.over_row(expression, 'numbered')} as score from numbered"
+    )
+    with duckdb.connect() as con:
+        con.register("given", rows.with_row_index("user_id").to_arrow())
+        con.execute("create table numbered as from given")
+        return con.sql(f"select score from ({query}) order by user_id").pl()["score"].to_numpy()
 
 
 def questions(kind: str, n: int, seed: int, predictable: bool = True) -> Table:

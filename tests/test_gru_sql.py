@@ -7,6 +7,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from models_data import said_in_sql
 
 from behavsql import frames
 from behavsql.calibration import Calibrator
@@ -179,19 +180,6 @@ def random_model(rows: pl.DataFrame, kind: str = "binary", layers: int = 1, feat
     return type(model).load(kind, model.save())
 
 
-def said_in_sql(model, rows: pl.DataFrame, form: Form) -> np.ndarray:
-    expression = model.to_sql(form)
-    query = (
-        form.query(expression, "numbered")
-        if isinstance(form, BatchForm)
-        else f"select user_id, {form.over_row(expression, 'numbered')} as score from numbered"
-    )
-    with duckdb.connect() as con:
-        con.register("given", rows.with_row_index("user_id").to_arrow())
-        con.execute("create table numbered as from given")
-        return con.sql(f"select score from ({query}) order by user_id").pl()["score"].to_numpy()
-
-
 @pytest.mark.parametrize("form_class", [RowForm, BatchForm])
 @pytest.mark.parametrize(
     ("kind", "layers", "features"), [("binary", 1, True), ("amount", 2, True), ("count", 1, False)]
@@ -209,7 +197,9 @@ def test_sql_says_what_the_model_says(
     wanted = model.predict(frames.unlabelled(rows, "churn", kind))
     assert np.isfinite(wanted).all() and np.ptp(wanted) > 0.5
     form = form_class(TYPES | FEATURES, "churn")
-    np.testing.assert_allclose(said_in_sql(model, rows, form), wanted, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(
+        said_in_sql(form, model.to_sql(form), rows), wanted, rtol=1e-10, atol=1e-10
+    )
     assert set(form.features) == (set(FEATURES) if features else set())
     assert set(form.lists) == set(COLUMNS)
 
@@ -219,7 +209,9 @@ def test_ids_that_are_numbers_are_looked_up_as_text() -> None:
     model = random_model(rows)
     form = RowForm(TYPES | FEATURES | {"item_sequence": "BIGINT[]"}, "churn")
     wanted = model.predict(frames.unlabelled(rows, "churn", "binary"))
-    np.testing.assert_allclose(said_in_sql(model, rows, form), wanted, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(
+        said_in_sql(form, model.to_sql(form), rows), wanted, rtol=0, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("form_class", [RowForm, BatchForm])
@@ -231,7 +223,8 @@ def test_what_combines_it_is_in_sql_too(form_class: type[Form]) -> None:
     voting._adopt(members, np.array([0.5, 0.5]))
     assert voting.reads == "both"
     wanted = voting.predict(frames.unlabelled(rows, "churn", "binary"))
-    said = said_in_sql(voting, rows, form_class(TYPES | FEATURES, "churn"))
+    form = form_class(TYPES | FEATURES, "churn")
+    said = said_in_sql(form, voting.to_sql(form), rows)
     np.testing.assert_allclose(said, wanted, rtol=0, atol=1e-10)
 
 

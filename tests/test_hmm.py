@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from conftest import Heard, Shop
 from explain_data import check_explanation
+from models_data import said_in_sql
 from sklearn.metrics import roc_auc_score
 
 from behavsql import frames, parity
@@ -413,19 +414,6 @@ def test_what_cannot_teach_is_refused(name: str) -> None:
 TYPES = {name: "DOUBLE[]" if name[:5] in ("value", "days_") else "VARCHAR[]" for name in COLUMNS}
 
 
-def answers(form: Form, expression: str, rows: pl.DataFrame) -> np.ndarray:
-    """(n,) what SQL says of the rows."""
-    query = (
-        form.query(expression, "numbered")
-        if isinstance(form, BatchForm)
-        else f"select user_id, {form.over_row(expression, 'numbered')} as score from numbered"
-    )
-    with duckdb.connect() as con:
-        con.register("given", rows.with_row_index("user_id").to_arrow())
-        con.execute("create table numbered as from given")
-        return con.sql(f"select score from ({query}) order by user_id").pl()["score"].to_numpy()
-
-
 @pytest.mark.parametrize("form_class", [RowForm, BatchForm])
 @pytest.mark.parametrize(
     ("name", "kind"), [(name, kind) for name in NAMES for kind in ("binary", "amount")]
@@ -434,7 +422,7 @@ def test_sql_says_what_python_says(name: str, kind: str, form_class: type[Form])
     model, some = fitted(name, kind), lists(chain(3)[0].rows(np.arange(2000) < 300))
     rows = pl.concat([some, edge_rows.events(some.head(20))])
     form = form_class(TYPES, "purchase")
-    said = answers(form, model.to_sql(form), rows)
+    said = said_in_sql(form, model.to_sql(form), rows)
     assert form.lists == ["role_sequence", "days_ago_sequence"] and form.features == []
     expected = model.predict(frames.unlabelled(rows, "purchase", kind))
     np.testing.assert_allclose(said, expected, rtol=1e-12, atol=1e-12)
@@ -447,7 +435,7 @@ def test_lists_stand_beside_features_in_sql() -> None:
         BatchForm({"x": "DOUBLE"} | TYPES, "purchase"),
     ):
         known = f"coalesce(len({form.list_column('role_sequence')}), 0)"
-        said = answers(form, f"coalesce({form.number('x')}, 10e0) + {known}", rows)
+        said = said_in_sql(form, f"coalesce({form.number('x')}, 10e0) + {known}", rows)
         assert said.tolist() == [3.5, 10.0]
     with duckdb.connect() as con:
         nobody = RowForm(TYPES, "purchase").over_row("1e0", "f")
